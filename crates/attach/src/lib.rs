@@ -1,0 +1,1 @@
+//! Attaches unmodified programs to a host by seccomp notification and socket pairs.

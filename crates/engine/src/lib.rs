@@ -1,0 +1,1 @@
+//! Runs hosts in real time: one thread, run to completion, asleep when idle.

@@ -1,0 +1,1 @@
+//! Network cards in software: the device trait, the offload engine and the backends.

@@ -1,0 +1,1 @@
+//! The packet buffer of Wireway: an mbuf with segmentation and checksum metadata.
