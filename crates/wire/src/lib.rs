@@ -1,1 +1,56 @@
 //! Typed views over the bytes of every header Wireway speaks, and the Internet checksum.
+//!
+//! This crate knows formats and nothing else: it never allocates, does no I/O and has no policy.
+//! Headers are `#[repr(C)]` structs that the [`zerocopy`] crate lets us read and write in place in
+//! a packet's bytes. Bytes are checked once, at the edge, by a `parse` function; what it returns
+//! can be read without further checks. No input, however hostile, makes anything here panic.
+//!
+//! Two parse functions recur. `parse` takes a whole packet in one slice and returns the header and
+//! the payload. `parse_head` takes only the bytes that hold the headers, and where the format
+//! carries a length, how long the whole packet is: for packets whose payload is scattered.
+//!
+//! | file | format | documents |
+//! | --- | --- | --- |
+//! | `checksum.rs` | the Internet checksum | RFC 1071, 1624; pseudo headers of RFC 768, 9293, 8200 |
+//! | `ethernet.rs` | Ethernet II, 802.1Q tag, MAC addresses | RFC 894, 1112 §6.4, 2464 §7 |
+//! | `arp.rs` | ARP for IPv4 on Ethernet | RFC 826, 5227 |
+//! | `protocol.rs` | the protocol numbers of IP | RFC 790's successors at IANA |
+//! | `ipv4.rs`, `ipv4_options.rs` | IPv4 | RFC 791, 2474, 3168 |
+//! | `ipv6.rs` | IPv6's fixed header | RFC 8200 |
+//! | `icmpv4.rs` | ICMP | RFC 792, 1122, 1191, 1812, 4884 |
+//! | `udp.rs` | UDP | RFC 768 |
+//! | `tcp.rs`, `seq.rs` | TCP's header and sequence numbers | RFC 9293, 3168, 9768 |
+//! | `tcp_options.rs` | TCP's options | RFC 9293 §3.2, 7323, 2018 |
+//! | `error.rs` | why bytes were not accepted | |
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod arp;
+pub mod checksum;
+pub mod error;
+pub mod ethernet;
+pub mod icmpv4;
+pub mod ipv4;
+pub mod ipv4_options;
+pub mod ipv6;
+pub mod protocol;
+pub mod seq;
+pub mod tcp;
+pub mod tcp_options;
+pub mod udp;
+
+pub use arp::{ArpOperation, ArpPacket};
+pub use checksum::Sum;
+pub use error::Malformed;
+pub use ethernet::{EtherType, EthernetHeader, MacAddr, VlanTag};
+pub use icmpv4::{Icmpv4Header, Icmpv4Type, Quoted};
+pub use ipv4::{Ipv4Fields, Ipv4Header, Ipv4View};
+pub use ipv4_options::{Ipv4Option, Ipv4OptionIter};
+pub use ipv6::{Ipv6Fields, Ipv6Header};
+pub use protocol::Protocol;
+pub use seq::SeqNumber;
+pub use tcp::{TcpFields, TcpFlags, TcpHeader, TcpView};
+pub use tcp_options::{SackBlocks, TcpOption, TcpOptionIter, TcpOptions};
+pub use udp::UdpHeader;
+pub use zerocopy;
