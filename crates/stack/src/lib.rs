@@ -1,1 +1,35 @@
 //! A sans-IO TCP/IP stack: a host is a plain value driven by packets, time and socket calls.
+//!
+//! Nothing here reads a clock, draws entropy, opens a file or takes a lock. A [`Host`] is driven by
+//! [`receive`](Host::receive), [`transmit`](Host::transmit), [`poll`](Host::poll), [`poll_at`](Host::poll_at) and the
+//! socket calls; what happened to sockets comes out of [`next_event`](Host::next_event).
+//!
+//! Where to look:
+//! - the whole: `host.rs`; tunables, named as Linux's sysctls: `settings.rs`; drops and counters: `counters.rs`
+//! - layers 2 and 3: `net.rs` and the files it names
+//! - transports: `tcp/`, `udp.rs`, `raw.rs`
+//! - socket calls: `socket/`
+
+mod counters;
+mod error;
+mod event;
+mod host;
+mod interface;
+mod net;
+mod raw;
+mod settings;
+mod socket;
+mod tcp;
+mod udp;
+
+pub use counters::Counters;
+pub use error::{Error, Result};
+pub use event::{Event, Ready};
+pub use host::Host;
+pub use interface::{Cidr, Features, InterfaceConfig, InterfaceId, Medium};
+pub use settings::Settings;
+pub use socket::options::MtuDiscover;
+pub use socket::{
+    DatagramInfo, Domain, Kind, Linger, ReceiveFlags, Refusal, SendFlags, Shutdown, SocketId, SocketOption,
+    SocketOptions, TcpInfo,
+};

@@ -1,0 +1,32 @@
+//! What a host tells its owner about sockets: readiness, as poll(2) names it.
+
+use crate::SocketId;
+
+bitflags::bitflags! {
+    /// Readiness of a socket, with the meaning (and the values) of poll(2) on Linux.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct Ready: u16 {
+        /// Something can be read, or accepted; also at end of stream and on an error.
+        const IN = 0x001;
+        /// Urgent data.
+        const PRI = 0x002;
+        /// Something can be written; also on an error.
+        const OUT = 0x004;
+        /// An error is pending (SO_ERROR).
+        const ERR = 0x008;
+        /// Both directions are closed.
+        const HUP = 0x010;
+        /// The peer sent FIN, or the socket was shut down for reading.
+        const RDHUP = 0x2000;
+    }
+}
+
+/// The readiness of `socket` may have changed; what it is now stands in `ready`. Changes of one socket between two calls of
+/// [`Host::next_event`](crate::Host::next_event) are reported once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The socket.
+    pub socket: SocketId,
+    /// Its readiness now.
+    pub ready: Ready,
+}

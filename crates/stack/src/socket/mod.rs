@@ -1,0 +1,104 @@
+//! Sockets as the program's side sees them: identity, kinds, flags, addresses, and the calls (`calls.rs`).
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+mod calls;
+pub mod options;
+
+pub use options::{SocketOption, SocketOptions, TcpInfo};
+
+/// The address family of a socket. An `Inet6` socket carries IPv4 through v4-mapped addresses unless it is V6ONLY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Domain {
+    /// AF_INET
+    Inet,
+    /// AF_INET6
+    Inet6,
+}
+
+/// What a socket carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// TCP (SOCK_STREAM)
+    Stream,
+    /// UDP (SOCK_DGRAM)
+    Datagram,
+    /// ICMP echo by datagrams (SOCK_DGRAM, IPPROTO_ICMP): the identifier is the local port.
+    Ping,
+    /// Whole transport payloads of one IP protocol (SOCK_RAW). Receives a copy of what the host receives for that
+    /// protocol; on an interface with [`any_destination`](crate::InterfaceConfig::any_destination) also what is for others.
+    Raw(u8),
+}
+
+/// A socket of a host. Never reused for another socket while the host lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketId {
+    pub(crate) family: SocketFamily,
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+/// Which table of the host a socket lives in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum SocketFamily {
+    Tcp,
+    Udp,
+    Raw,
+}
+
+/// Which direction [`Host::shutdown`](crate::Host::shutdown) closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// SHUT_RD
+    Read,
+    /// SHUT_WR
+    Write,
+    /// SHUT_RDWR
+    Both,
+}
+
+/// Flags of a send call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SendFlags {
+    /// MSG_MORE: more will follow, do not send a partial segment yet.
+    pub more: bool,
+}
+
+/// Flags of a receive call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceiveFlags {
+    /// MSG_PEEK: leave the data in place.
+    pub peek: bool,
+}
+
+/// What came with a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatagramInfo {
+    /// Bytes in the datagram; more than were copied if the buffer was too small.
+    pub len: usize,
+    /// Sender (port 0 for raw, the identifier for ping sockets).
+    pub source: SocketAddr,
+    /// The address and port it was sent to.
+    pub destination: SocketAddr,
+    /// The interface it came in by.
+    pub interface: crate::InterfaceId,
+    /// IP time to live or hop limit.
+    pub ttl: u8,
+    /// IP type of service or traffic class.
+    pub tos: u8,
+}
+
+/// How [`Host::refuse`](crate::Host::refuse) answers a held connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// RST: nobody listens there.
+    Reset,
+    /// ICMP destination unreachable with this code (RFC 792: 0 net, 1 host, 3 port, 13 prohibited).
+    Unreachable(u8),
+    /// Silence: the peer will time out.
+    Ignore,
+}
+
+/// SO_LINGER
+pub type Linger = Option<Duration>;

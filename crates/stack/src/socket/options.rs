@@ -1,0 +1,167 @@
+//! Socket options and their defaults, typed; values as Linux's setsockopt gives them a meaning.
+
+use core::time::Duration;
+
+use crate::InterfaceId;
+
+/// One option to set on a socket. What a socket's kind does not know is `ENOPROTOOPT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SocketOption {
+    /// SO_REUSEADDR
+    ReuseAddress(bool),
+    /// SO_REUSEPORT
+    ReusePort(bool),
+    /// SO_KEEPALIVE
+    KeepAlive(bool),
+    /// SO_BROADCAST
+    Broadcast(bool),
+    /// SO_LINGER; `Some(ZERO)` makes close a reset.
+    Linger(Option<Duration>),
+    /// SO_RCVBUF in bytes, as the program gave it (Linux doubles it; so does the stack, and clamps it). Turns growth off.
+    ReceiveBuffer(usize),
+    /// SO_SNDBUF in bytes, likewise.
+    SendBuffer(usize),
+    /// SO_RCVLOWAT in bytes.
+    ReceiveLowWater(usize),
+    /// SO_BINDTODEVICE
+    BindToDevice(Option<InterfaceId>),
+    /// SO_MARK, SO_PRIORITY: recorded.
+    Priority(u32),
+    /// IP_TTL / IPV6_UNICAST_HOPS; `None` is the host's default.
+    Ttl(Option<u8>),
+    /// IP_TOS / IPV6_TCLASS
+    Tos(u8),
+    /// IP_MTU_DISCOVER: true sets DF always (IP_PMTUDISC_DO), false never (DONT).
+    MtuDiscover(MtuDiscover),
+    /// IPV6_V6ONLY
+    V6Only(bool),
+    /// IP_TRANSPARENT, as the gateway uses it: bind and send from any address, receive for any address and port.
+    Transparent(bool),
+    /// TCP: a new connection waits for [`Host::admit`](crate::Host::admit) or [`Host::refuse`](crate::Host::refuse) before the SYN is answered.
+    HoldIncoming(bool),
+    /// TCP_NODELAY
+    NoDelay(bool),
+    /// TCP_CORK
+    Cork(bool),
+    /// TCP_QUICKACK
+    QuickAck(bool),
+    /// TCP_KEEPIDLE
+    KeepIdle(Duration),
+    /// TCP_KEEPINTVL
+    KeepInterval(Duration),
+    /// TCP_KEEPCNT
+    KeepCount(u8),
+    /// TCP_USER_TIMEOUT; zero is the default behaviour (RFC 5482).
+    UserTimeout(Duration),
+    /// TCP_MAXSEG
+    MaxSegment(u16),
+    /// TCP_SYNCNT
+    SynCount(u8),
+    /// TCP_LINGER2: how long an orphan stays in FIN-WAIT-2.
+    Linger2(Option<Duration>),
+    /// TCP_DEFER_ACCEPT in seconds: 0 is off.
+    DeferAccept(u32),
+    /// TCP_WINDOW_CLAMP in bytes.
+    WindowClamp(u32),
+}
+
+/// IP_MTU_DISCOVER (path-MTU discovery, RFC 1191).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum MtuDiscover {
+    /// IP_PMTUDISC_DONT: never set DF.
+    Dont,
+    /// IP_PMTUDISC_WANT: set DF; fragment locally what is larger than the path's MTU (Linux's default).
+    #[default]
+    Want,
+    /// IP_PMTUDISC_DO: set DF; refuse larger datagrams with EMSGSIZE.
+    Do,
+    /// IP_PMTUDISC_PROBE: set DF; ignore the path's MTU.
+    Probe,
+}
+
+/// All options of a socket, as they stand. TCP's are at their defaults on other kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct SocketOptions {
+    pub reuse_address: bool,
+    pub reuse_port: bool,
+    pub keep_alive: bool,
+    pub broadcast: bool,
+    pub linger: Option<Duration>,
+    /// As SO_RCVBUF reads (doubled).
+    pub receive_buffer: usize,
+    /// As SO_SNDBUF reads (doubled).
+    pub send_buffer: usize,
+    pub receive_low_water: usize,
+    pub bind_to_device: Option<InterfaceId>,
+    pub priority: u32,
+    pub ttl: Option<u8>,
+    pub tos: u8,
+    pub mtu_discover: MtuDiscover,
+    pub v6_only: bool,
+    pub transparent: bool,
+    pub hold_incoming: bool,
+    pub no_delay: bool,
+    pub cork: bool,
+    pub quick_ack: bool,
+    pub keep_idle: Duration,
+    pub keep_interval: Duration,
+    pub keep_count: u8,
+    pub user_timeout: Duration,
+    /// As the program set it; 0 if it did not.
+    pub max_segment: u16,
+    pub syn_count: u8,
+    pub linger2: Option<Duration>,
+    pub defer_accept: u32,
+    pub window_clamp: u32,
+}
+
+/// What TCP_INFO tells (Linux's `struct tcp_info`), in this stack's types. Durations are exact, not jiffies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct TcpInfo {
+    /// Linux's state number: 1 ESTABLISHED … 11 CLOSING.
+    pub state: u8,
+    pub retransmits: u8,
+    pub probes: u8,
+    pub backoff: u8,
+    pub timestamps: bool,
+    pub sack: bool,
+    pub window_scaling: bool,
+    pub send_window_scale: u8,
+    pub receive_window_scale: u8,
+    pub rto: Duration,
+    pub ack_timeout: Duration,
+    pub send_mss: u32,
+    pub receive_mss: u32,
+    /// Segments in flight.
+    pub unacked: u32,
+    pub retransmitted: u32,
+    pub last_data_sent: Duration,
+    pub last_data_received: Duration,
+    pub last_ack_received: Duration,
+    pub path_mtu: u32,
+    pub rtt: Duration,
+    pub rtt_variance: Duration,
+    pub min_rtt: Duration,
+    /// In segments.
+    pub slow_start_threshold: u32,
+    /// In segments.
+    pub congestion_window: u32,
+    pub advertised_mss: u32,
+    pub receive_space: u32,
+    pub total_retransmissions: u32,
+    pub bytes_acked: u64,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    pub bytes_retransmitted: u64,
+    pub segments_out: u32,
+    pub segments_in: u32,
+    pub data_segments_out: u32,
+    pub data_segments_in: u32,
+    pub not_sent_bytes: u32,
+    /// The peer's window, scaled.
+    pub send_window: u32,
+    pub receive_window: u32,
+}

@@ -1,0 +1,3 @@
+//! TCP.
+/// TCP of a host.
+pub(crate) struct Tcp {}

@@ -1,0 +1,3 @@
+//! UDP.
+/// UDP of a host.
+pub(crate) struct Udp {}
