@@ -237,9 +237,7 @@ impl Deref for Slice {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: within the allocation, initialised, and written bytes never change while a Slice covers them.
-        unsafe {
-            core::slice::from_raw_parts(self.block.bytes().add(self.start as usize).as_ptr(), self.len as usize)
-        }
+        unsafe { core::slice::from_raw_parts(self.block.bytes().add(self.start as usize).as_ptr(), self.len as usize) }
     }
 }
 

@@ -1,8 +1,7 @@
 //! Interfaces: what a host knows of each of its nics, and the queue of packets to transmit by it.
 
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::IpAddr;
 
-use wireway_packet::PacketQueue;
 use wireway_wire::MacAddr;
 
 /// An interface of a host, by the order in which it was added; 0 is `lo`. Linux's ifindex is one more.

@@ -22,9 +22,7 @@ impl ArpOperation {
 
 /// The 28 bytes of an ARP packet. Whoever holds one from [`ArpPacket::parse`] knows that it is about IPv4
 /// on Ethernet; its operation may be any.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct ArpPacket {
     hardware_type: U16,
@@ -43,11 +41,7 @@ impl ArpPacket {
     pub const LEN: usize = size_of::<Self>();
 
     /// A packet with these fields.
-    pub fn new(
-        operation: ArpOperation,
-        sender: (MacAddr, Ipv4Addr),
-        target: (MacAddr, Ipv4Addr),
-    ) -> Self {
+    pub fn new(operation: ArpOperation, sender: (MacAddr, Ipv4Addr), target: (MacAddr, Ipv4Addr)) -> Self {
         Self {
             hardware_type: U16::new(HARDWARE_ETHERNET),
             protocol_type: U16::new(EtherType::IPV4.0),
@@ -63,20 +57,12 @@ impl ArpPacket {
 
     /// "Who has `target`? Tell `sender`."
     pub fn request(mac: MacAddr, sender: Ipv4Addr, target: Ipv4Addr) -> Self {
-        Self::new(
-            ArpOperation::REQUEST,
-            (mac, sender),
-            (MacAddr::ZERO, target),
-        )
+        Self::new(ArpOperation::REQUEST, (mac, sender), (MacAddr::ZERO, target))
     }
 
     /// The answer of the station `mac`, which has the target address of this request.
     pub fn reply(&self, mac: MacAddr) -> Self {
-        Self::new(
-            ArpOperation::REPLY,
-            (mac, self.target_ip()),
-            (self.sender_mac, self.sender_ip()),
-        )
+        Self::new(ArpOperation::REPLY, (mac, self.target_ip()), (self.sender_mac, self.sender_ip()))
     }
 
     /// A probe whether anyone has `address`, from a station that does not use it yet (RFC 5227 §2.1.1).

@@ -44,10 +44,7 @@ impl Sum {
     /// The sum of `bytes`.
     #[inline]
     pub fn of(bytes: &[u8]) -> Self {
-        Self {
-            acc: sum_bytes(bytes),
-            odd: bytes.len() & 1 == 1,
-        }
+        Self { acc: sum_bytes(bytes), odd: bytes.len() & 1 == 1 }
     }
 
     /// The sum of the pseudo header of TCP or UDP on IPv4 (RFC 9293 §3.1, RFC 768); `len` is the

@@ -11,19 +11,7 @@ use crate::Malformed;
 
 /// A 48-bit MAC address.
 #[derive(
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    FromBytes,
-    IntoBytes,
-    KnownLayout,
-    Immutable,
-    Unaligned,
+    Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
 )]
 #[repr(transparent)]
 pub struct MacAddr(pub [u8; 6]);
@@ -152,9 +140,7 @@ impl fmt::Debug for EtherType {
 }
 
 /// The 14 bytes at the head of an Ethernet II frame.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct EthernetHeader {
     /// The station or the group that the frame is for.
@@ -171,11 +157,7 @@ impl EthernetHeader {
     /// A header with these fields.
     #[inline]
     pub fn new(dst: MacAddr, src: MacAddr, ethertype: EtherType) -> Self {
-        Self {
-            dst,
-            src,
-            ethertype: U16::new(ethertype.0),
-        }
+        Self { dst, src, ethertype: U16::new(ethertype.0) }
     }
 
     /// Splits a frame into its header and its payload (padding included).
@@ -201,9 +183,7 @@ impl EthernetHeader {
 }
 
 /// The 4 bytes of an IEEE 802.1Q tag that follow an EtherType of [`EtherType::VLAN`].
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct VlanTag {
     control: U16,
@@ -217,12 +197,8 @@ impl VlanTag {
     /// A tag; `priority` is 0 to 7 and `id` 0 to 4095 (higher bits are dropped).
     #[inline]
     pub fn new(priority: u8, drop_eligible: bool, id: u16, ethertype: EtherType) -> Self {
-        let control =
-            u16::from(priority & 7) << 13 | u16::from(drop_eligible) << 12 | (id & 0x0fff);
-        Self {
-            control: U16::new(control),
-            ethertype: U16::new(ethertype.0),
-        }
+        let control = u16::from(priority & 7) << 13 | u16::from(drop_eligible) << 12 | (id & 0x0fff);
+        Self { control: U16::new(control), ethertype: U16::new(ethertype.0) }
     }
 
     /// Splits what follows an EtherType of [`EtherType::VLAN`] into the tag and the payload.

@@ -8,9 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::{Ipv4View, Malformed, Sum};
 
 /// The type of an ICMP message.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(transparent)]
 pub struct Icmpv4Type(pub u8);
 
@@ -99,9 +97,7 @@ pub mod redirect {
 
 /// The 8 bytes at the head of an ICMP message; the checksum covers these and all that follows, with no
 /// pseudo header.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Icmpv4Header {
     /// The message's type.
@@ -121,12 +117,7 @@ impl Icmpv4Header {
     /// A header with checksum 0: see [`Icmpv4Header::fill_checksum`].
     pub fn new(kind: Icmpv4Type, code: u8, rest: [u8; 4]) -> Self {
         let checksum = U16::ZERO;
-        Self {
-            kind,
-            code,
-            checksum,
-            rest,
-        }
+        Self { kind, code, checksum, rest }
     }
 
     /// The header of an echo request or reply, with checksum 0.
@@ -140,11 +131,7 @@ impl Icmpv4Header {
     /// (RFC 1191 §4).
     pub fn fragmentation_needed(mtu: u16) -> Self {
         let [a, b] = mtu.to_be_bytes();
-        Self::new(
-            Icmpv4Type::DESTINATION_UNREACHABLE,
-            unreachable::FRAGMENTATION_NEEDED,
-            [0, 0, a, b],
-        )
+        Self::new(Icmpv4Type::DESTINATION_UNREACHABLE, unreachable::FRAGMENTATION_NEEDED, [0, 0, a, b])
     }
 
     /// Splits an IP packet's payload into the header and what follows. The checksum is not looked at:
@@ -201,9 +188,7 @@ impl Icmpv4Header {
         // RFC 4884 §4: a length in 32-bit words, where extensions follow the quoted datagram.
         let has_length = matches!(
             self.kind,
-            Icmpv4Type::DESTINATION_UNREACHABLE
-                | Icmpv4Type::TIME_EXCEEDED
-                | Icmpv4Type::PARAMETER_PROBLEM
+            Icmpv4Type::DESTINATION_UNREACHABLE | Icmpv4Type::TIME_EXCEEDED | Icmpv4Type::PARAMETER_PROBLEM
         );
         let words = usize::from(self.rest[1]);
         let original = match payload.get(..words * 4) {
@@ -212,9 +197,7 @@ impl Icmpv4Header {
         };
         let ip = Ipv4View::parse_quoted(original)?;
         let end = original.len().min(ip.header.total_len());
-        let payload = original
-            .get(ip.header.header_len()..end)
-            .unwrap_or_default();
+        let payload = original.get(ip.header.header_len()..end).unwrap_or_default();
         Ok(Quoted { ip, payload })
     }
 }
@@ -234,9 +217,5 @@ pub struct Quoted<'a> {
 /// # Errors
 /// [`Malformed::BadChecksum`].
 pub fn verify_checksum(message: &[u8]) -> Result<(), Malformed> {
-    if Sum::of(message).is_valid() {
-        Ok(())
-    } else {
-        Err(Malformed::BadChecksum)
-    }
+    if Sum::of(message).is_valid() { Ok(()) } else { Err(Malformed::BadChecksum) }
 }

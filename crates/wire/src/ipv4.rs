@@ -13,9 +13,7 @@ const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
 
 /// The 20 bytes that every IPv4 header starts with; options may follow.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Ipv4Header {
     version_ihl: u8,
@@ -259,9 +257,7 @@ impl<'a> Ipv4View<'a> {
     #[inline]
     pub fn parse(packet: &'a [u8]) -> Result<(Self, &'a [u8]), Malformed> {
         let view = Self::parse_head(packet, packet.len())?;
-        let payload = packet
-            .get(view.header.header_len()..view.header.total_len())
-            .ok_or(Malformed::BadTotalLength)?;
+        let payload = packet.get(view.header.header_len()..view.header.total_len()).ok_or(Malformed::BadTotalLength)?;
         Ok((view, payload))
     }
 
@@ -290,10 +286,7 @@ impl<'a> Ipv4View<'a> {
         if header.version() != 4 {
             return Err(Malformed::BadVersion);
         }
-        let options_len = header
-            .header_len()
-            .checked_sub(Ipv4Header::LEN)
-            .ok_or(Malformed::BadHeaderLength)?;
+        let options_len = header.header_len().checked_sub(Ipv4Header::LEN).ok_or(Malformed::BadHeaderLength)?;
         let options = rest.get(..options_len).ok_or(Malformed::Truncated)?;
         Ok(Self { header, options })
     }
@@ -306,11 +299,7 @@ impl<'a> Ipv4View<'a> {
     pub fn verify_checksum(&self) -> Result<(), Malformed> {
         let mut sum = Sum::of(self.header.as_bytes());
         sum.add_bytes(self.options);
-        if sum.is_valid() {
-            Ok(())
-        } else {
-            Err(Malformed::BadChecksum)
-        }
+        if sum.is_valid() { Ok(()) } else { Err(Malformed::BadChecksum) }
     }
 
     /// The options one by one; an error ends them.

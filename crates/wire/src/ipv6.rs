@@ -8,9 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::{Malformed, Protocol, Sum};
 
 /// The 40 bytes at the head of an IPv6 packet.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Ipv6Header {
     version_class_flow: U32,
@@ -48,8 +46,7 @@ impl Ipv6Header {
 
     /// A header with these values.
     pub fn new(fields: &Ipv6Fields) -> Self {
-        let first =
-            6 << 28 | u32::from(fields.traffic_class) << 20 | (fields.flow_label & 0x000f_ffff);
+        let first = 6 << 28 | u32::from(fields.traffic_class) << 20 | (fields.flow_label & 0x000f_ffff);
         Self {
             version_class_flow: U32::new(first),
             payload_len: U16::new(fields.payload_len),
@@ -79,9 +76,7 @@ impl Ipv6Header {
     /// [`Malformed::Truncated`], [`Malformed::BadVersion`] or [`Malformed::BadTotalLength`].
     pub fn parse(packet: &[u8]) -> Result<(&Self, &[u8]), Malformed> {
         let header = Self::parse_head(packet, packet.len())?;
-        let payload = packet
-            .get(Self::LEN..Self::LEN + header.payload_len())
-            .ok_or(Malformed::BadTotalLength)?;
+        let payload = packet.get(Self::LEN..Self::LEN + header.payload_len()).ok_or(Malformed::BadTotalLength)?;
         Ok((header, payload))
     }
 

@@ -65,9 +65,7 @@ impl fmt::Debug for TcpFlags {
 }
 
 /// The 20 bytes that every TCP header starts with; options may follow.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct TcpHeader {
     /// The sender's port.
@@ -201,15 +199,9 @@ impl<'a> TcpView<'a> {
     /// [`Malformed::Truncated`] or [`Malformed::BadHeaderLength`].
     #[inline]
     pub fn parse(segment: &'a [u8]) -> Result<(Self, &'a [u8]), Malformed> {
-        let (header, rest) =
-            TcpHeader::ref_from_prefix(segment).map_err(|_| Malformed::Truncated)?;
-        let options_len = header
-            .header_len()
-            .checked_sub(TcpHeader::LEN)
-            .ok_or(Malformed::BadHeaderLength)?;
-        let (options, payload) = rest
-            .split_at_checked(options_len)
-            .ok_or(Malformed::Truncated)?;
+        let (header, rest) = TcpHeader::ref_from_prefix(segment).map_err(|_| Malformed::Truncated)?;
+        let options_len = header.header_len().checked_sub(TcpHeader::LEN).ok_or(Malformed::BadHeaderLength)?;
+        let (options, payload) = rest.split_at_checked(options_len).ok_or(Malformed::Truncated)?;
         Ok((Self { header, options }, payload))
     }
 

@@ -62,10 +62,7 @@ impl SackBlocks {
     /// No blocks.
     #[inline]
     pub const fn new() -> Self {
-        Self {
-            blocks: [(SeqNumber(0), SeqNumber(0)); Self::MAX],
-            count: 0,
-        }
+        Self { blocks: [(SeqNumber(0), SeqNumber(0)); Self::MAX], count: 0 }
     }
 
     /// Adds a block, and returns whether there was room for it.
@@ -155,10 +152,9 @@ fn decode(kind: u8, data: &[u8]) -> TcpOption<'_> {
             }
             TcpOption::Sack(blocks)
         }
-        (TIMESTAMPS, &[a, b, c, d, e, f, g, h]) => TcpOption::Timestamps(
-            u32::from_be_bytes([a, b, c, d]),
-            u32::from_be_bytes([e, f, g, h]),
-        ),
+        (TIMESTAMPS, &[a, b, c, d, e, f, g, h]) => {
+            TcpOption::Timestamps(u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
+        }
         (kind, data) => TcpOption::Other { kind, data },
     }
 }
@@ -189,10 +185,7 @@ impl TcpOptions {
     #[inline]
     pub fn parse(options: &[u8]) -> Result<Self, Malformed> {
         if let Some(timestamps) = timestamps_only(options) {
-            return Ok(Self {
-                timestamps: Some(timestamps),
-                ..Self::default()
-            });
+            return Ok(Self { timestamps: Some(timestamps), ..Self::default() });
         }
         Self::parse_any(options)
     }
@@ -291,10 +284,9 @@ impl TcpOptions {
 #[inline]
 pub fn timestamps_only(options: &[u8]) -> Option<(u32, u32)> {
     match *options {
-        [NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h] => Some((
-            u32::from_be_bytes([a, b, c, d]),
-            u32::from_be_bytes([e, f, g, h]),
-        )),
+        [NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h] => {
+            Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])))
+        }
         _ => None,
     }
 }

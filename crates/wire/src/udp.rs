@@ -6,9 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::Malformed;
 
 /// The 8 bytes at the head of a UDP datagram.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct UdpHeader {
     /// The port that the datagram is from; 0 if no reply is wanted.
@@ -44,9 +42,7 @@ impl UdpHeader {
     #[inline]
     pub fn parse(datagram: &[u8]) -> Result<(&Self, &[u8]), Malformed> {
         let header = Self::parse_head(datagram, datagram.len())?;
-        let payload = datagram
-            .get(Self::LEN..usize::from(header.length.get()))
-            .ok_or(Malformed::BadTotalLength)?;
+        let payload = datagram.get(Self::LEN..usize::from(header.length.get())).ok_or(Malformed::BadTotalLength)?;
         Ok((header, payload))
     }
 
