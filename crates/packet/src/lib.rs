@@ -13,6 +13,7 @@ mod offload;
 #[allow(clippy::module_inception)]
 mod packet;
 mod queue;
+pub mod software;
 mod time;
 
 pub use block::{CLASSES, Slice, Writer};

@@ -196,6 +196,13 @@ impl Packet {
         }
     }
 
+    /// Puts all of `other` behind this packet in the chain, even where it would fit the head.
+    pub(crate) fn chain_packet_behind(&mut self, other: Packet) {
+        for slice in other.into_slices() {
+            self.append_slice(slice);
+        }
+    }
+
     /// Removes `n` bytes (at most all) from the front.
     pub fn trim_front(&mut self, n: usize) {
         let mut left = n.min(self.len());

@@ -115,6 +115,11 @@ impl Ipv6Header {
         usize::from(self.payload_len.get())
     }
 
+    /// Sets the number of bytes that follow the header.
+    pub fn set_payload_len(&mut self, len: u16) {
+        self.payload_len.set(len);
+    }
+
     /// The sender's address.
     pub fn src(&self) -> Ipv6Addr {
         self.src.into()
