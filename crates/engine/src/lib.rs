@@ -4,18 +4,38 @@
 //! what uses the host's sockets (the attach layer for a program, the gateway for the rest of the world). Each turn handles ready
 //! descriptors, then moves packets between hosts and nics, runs due timers and hands out socket events until nothing
 //! is left to do or the budget is spent, and then sleeps until the earliest deadline.
+//!
+//! Where to look:
+//! - a turn, its budget and its sleep: `engine.rs`
+//! - descriptors and stale events: `reactor.rs`
+//! - a nic and what it gave back: `port.rs`
+//! - the clock: `clock.rs`
+//! - what a service sees: this file
 
+use std::any::Any;
+use std::io;
 use std::os::fd::BorrowedFd;
 
-use wireway_nic::Nic;
 use wireway_packet::Instant;
 use wireway_stack::{Event, Host, InterfaceId};
+
+mod clock;
+mod engine;
+mod port;
+mod reactor;
+
+pub use engine::{Engine, Statistics};
+
+use reactor::{Reactor, Target};
 
 /// What a descriptor is watched for, and what was seen: epoll's EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR, EPOLLET bits.
 pub type Interest = rustix::event::epoll::EventFlags;
 
 /// What uses a node's host.
-pub trait Service {
+///
+/// All calls come from the engine's thread and should do a bounded amount of work: what remains is done when the descriptor
+/// (level-triggered) is reported again, or at a [`poll_at`](Self::poll_at) that is not in the future.
+pub trait Service: Any {
     /// A descriptor registered with `token` is ready.
     fn ready(&mut self, cx: &mut Context<'_>, token: u64, ready: Interest);
 
@@ -27,6 +47,11 @@ pub trait Service {
 
     /// When the service wants [`poll`](Self::poll) to be called next.
     fn poll_at(&self) -> Option<Instant>;
+
+    /// A nic of the node no longer works, and why. The interface stays, but nothing moves by it any more.
+    fn nic_failed(&mut self, cx: &mut Context<'_>, interface: InterfaceId, reason: &str) {
+        let _ = (cx, interface, reason);
+    }
 }
 
 /// A node of an engine.
@@ -39,59 +64,30 @@ pub struct Context<'a> {
     pub now: Instant,
     /// The node's host. What is sent through it is transmitted after the call.
     pub host: &'a mut Host,
-    pub(crate) _engine: (),
+    pub(crate) node: NodeId,
+    pub(crate) reactor: &'a mut Reactor,
 }
 
-#[allow(unused_variables)]
 impl Context<'_> {
-    /// Watches a descriptor for this node's service. Errors are those of epoll_ctl(2).
-    pub fn register(&mut self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> std::io::Result<()> {
-        todo!()
+    /// Watches a descriptor for this node's service; `token` comes back in [`Service::ready`]. Errors are those of
+    /// epoll_ctl(2): EEXIST if the descriptor is watched already, EPERM if it cannot be (a plain file).
+    pub fn register(&mut self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
+        self.reactor.register(fd, Target::Service { node: self.node, token }, interest)
     }
 
-    /// Changes what a descriptor is watched for.
-    pub fn modify(&mut self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> std::io::Result<()> {
-        todo!()
+    /// Changes what a descriptor is watched for, and its token. ENOENT if it is not watched.
+    pub fn modify(&mut self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
+        self.reactor.modify(fd, Target::Service { node: self.node, token }, interest)
     }
 
-    /// Stops watching a descriptor. Needed before it is closed if a duplicate of it lives on.
+    /// Stops watching a descriptor: nothing more of it is reported, also of what was seen already. Needed before it is
+    /// closed.
     pub fn deregister(&mut self, fd: BorrowedFd<'_>) {
-        todo!()
+        self.reactor.deregister(fd);
     }
 
     /// Ends [`Engine::run`] after this turn, with this result (the first call wins).
     pub fn stop(&mut self, status: i32) {
-        todo!()
-    }
-}
-
-/// The loop. Not `Send`: everything of it runs on one thread.
-pub struct Engine {}
-
-#[allow(unused_variables)]
-impl Engine {
-    /// An engine without nodes. Fails if the system gives no epoll descriptor.
-    pub fn new() -> std::io::Result<Engine> {
-        todo!()
-    }
-
-    /// Adds a host with its service.
-    pub fn add_node(&mut self, host: Host, service: Box<dyn Service>) -> NodeId {
-        todo!()
-    }
-
-    /// Puts a nic behind an interface of a node's host.
-    pub fn add_nic(&mut self, node: NodeId, interface: InterfaceId, nic: Box<dyn Nic>) -> std::io::Result<()> {
-        todo!()
-    }
-
-    /// Now, on the engine's clock (CLOCK_MONOTONIC since the engine was made).
-    pub fn now(&self) -> Instant {
-        todo!()
-    }
-
-    /// Runs until a service calls [`Context::stop`]; returns its status.
-    pub fn run(&mut self) -> std::io::Result<i32> {
-        todo!()
+        self.reactor.stop(status);
     }
 }
