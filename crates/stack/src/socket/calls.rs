@@ -93,6 +93,22 @@ impl Host {
         todo!()
     }
 
+    /// Answers a datagram that a transparent datagram or raw socket took with ICMP destination unreachable of this code
+    /// (RFC 792, RFC 1812 §5.2.7.1): from the address it was sent to for codes 2 and 3, else from the interface's own, as
+    /// the host there or a router before it would. `head` is what to quote of the transport payload of a raw socket (8
+    /// bytes); on UDP sockets it is ignored, and a UDP header is made from the addresses and length. Rate-limited like the
+    /// host's own errors. EOPNOTSUPP on other kinds.
+    pub fn send_unreachable(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        datagram: &DatagramInfo,
+        head: &[u8],
+        code: u8,
+    ) -> Result<()> {
+        todo!()
+    }
+
     /// TCP: copies received bytes into `buffer`. 0 at the end of the stream, EAGAIN if there are none yet, the pending error once.
     pub fn recv(&mut self, now: Instant, id: SocketId, buffer: &mut [u8], flags: ReceiveFlags) -> Result<usize> {
         todo!()
