@@ -1,0 +1,180 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+use wireway::stack::Cidr;
+use wireway::wire::MacAddr;
+
+/// Runs any program, unmodified, on a TCP/IP stack in user space.
+#[derive(Parser, Debug)]
+#[command(name = "wireway", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run a program with its sockets on Wireway's stack instead of the kernel's
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  wireway run -- curl http://10.0.2.2:8000/            fetch from a server on this machine's loopback
+  wireway run --trace -- curl http://10.0.2.2:8000/    and see each packet
+  wireway run --capture page.pcapng -- ./static-go-binary
+  wireway run --publish 8080:80 -- nginx -g 'daemon off;'
+  wireway run --net tap=way0 --address 10.0.0.4/24 -- ./server -a 10.0.0.4
+  wireway run --net link=cable -- nc -l 5000           and, in another terminal,
+  wireway run --net link=cable -- nc 10.0.3.1 5000
+
+Exit status: the program's own (128 + n if signal n ended it); 125 if Wireway itself failed, 126 if the
+program cannot be executed, 127 if it was not found.";
+
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The network to attach to: gateway, tap=NAME or link=NAME
+    #[arg(long, value_name = "NET", default_value = "gateway")]
+    pub net: Net,
+
+    /// The program's address and prefix length, such as 10.0.0.4/24
+    #[arg(long, value_name = "CIDR", value_parser = parse_cidr)]
+    pub address: Option<Cidr>,
+
+    /// The router for everything outside the program's own network
+    #[arg(long, value_name = "ADDR")]
+    pub gateway: Option<IpAddr>,
+
+    /// A resolver to ask instead of the machine's own [gateway net]; the address where one answers [tap, link]
+    #[arg(long, value_name = "ADDR")]
+    pub dns: Option<IpAddr>,
+
+    /// Bytes of the largest IP packet
+    #[arg(long, value_name = "BYTES", default_value_t = 1500, value_parser = clap::value_parser!(u16).range(68..=65521))]
+    pub mtu: u16,
+
+    /// The hardware address of the program's interface [default: made up]
+    #[arg(long, value_name = "MAC", value_parser = parse_mac)]
+    pub mac: Option<MacAddr>,
+
+    /// Bring connections to a port of this machine to a port of the program [gateway net]; may be repeated
+    #[arg(long, value_name = "[ADDR:]HOSTPORT:PORT[/tcp|/udp]")]
+    pub publish: Vec<String>,
+
+    /// Write what is on the wire to a pcapng file
+    #[arg(long, value_name = "FILE")]
+    pub capture: Option<PathBuf>,
+
+    /// Print what is on the wire, a line a packet, to standard error
+    #[arg(long)]
+    pub trace: bool,
+
+    /// Print what the stack counted when the program has ended, to standard error
+    #[arg(long)]
+    pub stats: bool,
+
+    /// Also put the program into an empty network namespace of its own
+    ///
+    /// The seccomp filter is the boundary without this too. It costs the machine's abstract AF_UNIX names, and an ordinary user's
+    /// files of other owners then look like nobody's (ssh refuses its configuration).
+    #[arg(long)]
+    pub isolate: bool,
+
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    pub program: Vec<OsString>,
+}
+
+/// The network that a program is attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Net {
+    /// A gateway that relays to the machine's own sockets.
+    Gateway,
+    /// A TAP interface of this name; its other side is the kernel.
+    Tap(String),
+    /// A shared-memory cable of this name to another `wireway run`.
+    Link(String),
+}
+
+impl FromStr for Net {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Net, String> {
+        match text.split_once('=') {
+            None if text == "gateway" => Ok(Net::Gateway),
+            Some(("tap", name)) if !name.is_empty() => Ok(Net::Tap(name.into())),
+            Some(("link", name)) if !name.is_empty() => Ok(Net::Link(name.into())),
+            _ => Err("give gateway, tap=NAME or link=NAME".into()),
+        }
+    }
+}
+
+fn parse_cidr(text: &str) -> Result<Cidr, String> {
+    let usage = "give an address and a prefix length, such as 10.0.0.4/24";
+    let (address, len) = text.split_once('/').ok_or(usage)?;
+    let address: IpAddr = address.parse().map_err(|_| usage)?;
+    let prefix_len: u8 = len.parse().map_err(|_| usage)?;
+    match address {
+        IpAddr::V6(_) => Err("IPv6 is not supported yet: give an IPv4 address".into()),
+        IpAddr::V4(a) if a.is_unspecified() || a.is_multicast() || a.is_loopback() || a.is_broadcast() => {
+            Err(format!("{a} cannot be the address of an interface"))
+        }
+        IpAddr::V4(_) if (1..=32).contains(&prefix_len) => Ok(Cidr { address, prefix_len }),
+        IpAddr::V4(_) => Err("the prefix length of an IPv4 address is 1 to 32".into()),
+    }
+}
+
+fn parse_mac(text: &str) -> Result<MacAddr, String> {
+    let mac: MacAddr = text.parse().map_err(|_| "give six bytes in hexadecimal, such as 02:00:5e:10:00:01")?;
+    if mac.is_multicast() || mac == MacAddr::ZERO {
+        return Err(format!("{mac} cannot be the address of an interface"));
+    }
+    Ok(mac)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn run(args: &[&str]) -> Result<Box<RunArgs>, clap::Error> {
+        let Command::Run(run) = Cli::try_parse_from([&["wireway", "run"], args].concat())?.command;
+        Ok(run)
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_programs_options_are_its_own() {
+        let args = run(&["--net", "tap=t0", "curl", "--mtu", "-v"]).unwrap();
+        assert_eq!(args.net, Net::Tap("t0".into()));
+        assert_eq!(args.program, ["curl", "--mtu", "-v"]);
+        assert_eq!(run(&["--", "-x"]).unwrap().program, ["-x"]);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for bad in [
+            &["--net", "tap="][..],
+            &["--net", "wire", "x"],
+            &["--address", "10.0.0.4", "x"],
+            &["--address", "10.0.0.4/33", "x"],
+            &["--address", "127.0.0.1/8", "x"],
+            &["--mac", "01:00:00:00:00:00", "x"],
+            &["--mtu", "67", "x"],
+            &[],
+        ] {
+            assert!(run(bad).is_err(), "{bad:?}");
+        }
+    }
+}
