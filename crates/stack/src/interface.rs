@@ -56,3 +56,19 @@ pub struct InterfaceConfig {
     /// Probe addresses before using them (RFC 5227 §2.1.1) and announce them (§2.3).
     pub probe: bool,
 }
+
+impl InterfaceConfig {
+    /// An Ethernet interface without addresses, on a nic that does nothing by itself; `mtu` in bytes. The rest as Linux has it.
+    pub fn ethernet(name: &str, mac: MacAddr, mtu: u16) -> InterfaceConfig {
+        InterfaceConfig {
+            name: name.into(),
+            medium: Medium::Ethernet(mac),
+            mtu,
+            addresses: Vec::new(),
+            features: Features::default(),
+            queue_limit: 1000,
+            any_destination: false,
+            probe: false,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Serves TCP from Wireway's stack over a device of our own: each UDP datagram carries one Ethernet frame, as QEMU's
+//! `-netdev dgram` and many tunnels have it. `serve_tcp LOCAL PEER` echoes on 10.9.0.1 port 7.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant as Clock};
+
+use wireway::packet::{Instant, Packet};
+use wireway::stack::*;
+use wireway::wire::MacAddr;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let (Some(local), Some(peer)) = (args.next(), args.next()) else { return Err("usage: serve_tcp LOCAL PEER".into()) };
+    let device = UdpSocket::bind(&local)?;
+    device.connect(&peer)?;
+
+    let clock = Clock::now();
+    let now = || Instant::from_nanos(clock.elapsed().as_nanos() as u64);
+    let mut host = Host::new(Settings::default(), seed()?);
+    let eth0 = host.add_interface(
+        now(),
+        InterfaceConfig {
+            addresses: vec![Cidr { address: "10.9.0.1".parse()?, prefix_len: 24 }],
+            ..InterfaceConfig::ethernet("eth0", MacAddr([2, 0, 0, 9, 0, 1]), 1400)
+        },
+    )?;
+    let listener = host.socket(Domain::Inet, Kind::Stream)?;
+    host.bind(listener, SocketAddr::from(([10, 9, 0, 1], 7)))?;
+    host.listen(listener, 128)?;
+
+    let mut buffer = [0; 2048];
+    loop {
+        let wait = host.poll_at().map_or(Duration::from_secs(1), |at| at - now());
+        device.set_read_timeout(Some(wait.max(Duration::from_micros(1))))?;
+        if let Ok(len) = device.recv(&mut buffer) {
+            host.receive(now(), eth0, Packet::copy_from(&buffer[..len]));
+        }
+        host.poll(now());
+        while let Some(event) = host.next_event() {
+            if event.socket == listener {
+                while let Ok((_, from)) = host.accept(now(), listener) {
+                    println!("connection from {from}");
+                }
+                continue;
+            }
+            // Echo; end the connection when the peer has.
+            match host.recv(now(), event.socket, &mut buffer, ReceiveFlags::default()) {
+                Ok(0) => host.close(now(), event.socket)?,
+                Ok(len) => drop(host.send(now(), event.socket, &buffer[..len], SendFlags::default())?),
+                Err(Error::WouldBlock) => {}
+                Err(_) => host.close(now(), event.socket)?,
+            }
+        }
+        while let Some(frame) = host.transmit(now(), eth0) {
+            device.send(&frame.to_vec())?;
+        }
+    }
+}
+
+fn seed() -> std::io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut seed)?;
+    Ok(seed)
+}
