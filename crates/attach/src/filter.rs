@@ -38,11 +38,8 @@ const X32_BIT: u32 = 0x4000_0000;
 pub const NATIVE_SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 /// Flags that an AF_UNIX pair reads exactly as TCP and UDP do when receiving.
-pub const NATIVE_RECEIVE_FLAGS: i32 = libc::MSG_DONTWAIT
-    | libc::MSG_NOSIGNAL
-    | libc::MSG_PEEK
-    | libc::MSG_WAITALL
-    | libc::MSG_CMSG_CLOEXEC;
+pub const NATIVE_RECEIVE_FLAGS: i32 =
+    libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_PEEK | libc::MSG_WAITALL | libc::MSG_CMSG_CLOEXEC;
 
 /// System calls that are notified whatever their arguments are.
 const ALWAYS: [i64; 14] = [
@@ -184,21 +181,9 @@ fn prctl_block() -> [Instruction; 8] {
 
 /// Builds the filter for this machine's ABI and the ones that the same kernel also runs.
 pub fn program() -> Vec<Instruction> {
-    let mut native = vec![
-        load_number(),
-        jump_at_least(X32_BIT, 0, 1),
-        errno(libc::ENOSYS),
-    ];
-    on(
-        &mut native,
-        libc::SYS_sendto as u32,
-        &addressed_block(NATIVE_SEND_FLAGS),
-    );
-    on(
-        &mut native,
-        libc::SYS_recvfrom as u32,
-        &addressed_block(NATIVE_RECEIVE_FLAGS),
-    );
+    let mut native = vec![load_number(), jump_at_least(X32_BIT, 0, 1), errno(libc::ENOSYS)];
+    on(&mut native, libc::SYS_sendto as u32, &addressed_block(NATIVE_SEND_FLAGS));
+    on(&mut native, libc::SYS_recvfrom as u32, &addressed_block(NATIVE_RECEIVE_FLAGS));
     on(&mut native, libc::SYS_ioctl as u32, &ioctl_block());
     on(&mut native, libc::SYS_socket as u32, &socket_block());
     for number in ALWAYS {
@@ -280,50 +265,22 @@ mod tests {
 
     #[test]
     fn sockets_of_the_host_are_notified_and_local_ones_are_not() {
-        for family in [
-            libc::AF_INET,
-            libc::AF_INET6,
-            libc::AF_NETLINK,
-            libc::AF_PACKET,
-        ] {
-            assert_eq!(
-                native(libc::SYS_socket, [family as u64, 1, 0, 0, 0, 0]),
-                NOTIFY
-            );
+        for family in [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_PACKET] {
+            assert_eq!(native(libc::SYS_socket, [family as u64, 1, 0, 0, 0, 0]), NOTIFY);
             // An int's upper half is not read by the kernel, so it must not fool the filter.
-            assert_eq!(
-                native(libc::SYS_socket, [family as u64 | 7 << 32, 1, 0, 0, 0, 0]),
-                NOTIFY
-            );
+            assert_eq!(native(libc::SYS_socket, [family as u64 | 7 << 32, 1, 0, 0, 0, 0]), NOTIFY);
         }
         for family in [libc::AF_UNIX, libc::AF_ALG] {
-            assert_eq!(
-                native(libc::SYS_socket, [family as u64, 1, 0, 0, 0, 0]),
-                ALLOW
-            );
+            assert_eq!(native(libc::SYS_socket, [family as u64, 1, 0, 0, 0, 0]), ALLOW);
         }
-        for family in [
-            libc::AF_VSOCK,
-            libc::AF_XDP,
-            libc::AF_BLUETOOTH,
-            libc::AF_TIPC,
-            43,
-            0,
-            -1,
-        ] {
-            assert_eq!(
-                native(libc::SYS_socket, [family as u32 as u64, 1, 0, 0, 0, 0]),
-                refused(libc::EAFNOSUPPORT)
-            );
+        for family in [libc::AF_VSOCK, libc::AF_XDP, libc::AF_BLUETOOTH, libc::AF_TIPC, 43, 0, -1] {
+            assert_eq!(native(libc::SYS_socket, [family as u32 as u64, 1, 0, 0, 0, 0]), refused(libc::EAFNOSUPPORT));
         }
     }
 
     #[test]
     fn data_calls_stay_native_unless_addressed_or_flagged() {
-        for (number, flags) in [
-            (libc::SYS_sendto, NATIVE_SEND_FLAGS),
-            (libc::SYS_recvfrom, NATIVE_RECEIVE_FLAGS),
-        ] {
+        for (number, flags) in [(libc::SYS_sendto, NATIVE_SEND_FLAGS), (libc::SYS_recvfrom, NATIVE_RECEIVE_FLAGS)] {
             assert_eq!(native(number, [3, 1, 1, 0, 0, 0]), ALLOW);
             assert_eq!(native(number, [3, 1, 1, flags as u64, 0, 0]), ALLOW);
             assert_eq!(native(number, [3, 1, 1, 0, 4096, 16]), NOTIFY);
@@ -339,14 +296,9 @@ mod tests {
                 assert_eq!(native(number, [3, 1, 1, odd as u32 as u64, 0, 0]), NOTIFY);
             }
         }
-        for number in [
-            libc::SYS_read,
-            libc::SYS_write,
-            libc::SYS_poll,
-            libc::SYS_close,
-            libc::SYS_sendfile,
-            libc::SYS_fcntl,
-        ] {
+        for number in
+            [libc::SYS_read, libc::SYS_write, libc::SYS_poll, libc::SYS_close, libc::SYS_sendfile, libc::SYS_fcntl]
+        {
             assert_eq!(native(number, [3, 0x8910, 0, 0, 0, 0]), ALLOW);
         }
     }
@@ -354,25 +306,10 @@ mod tests {
     #[test]
     fn ioctl_is_notified_only_for_sockets() {
         for request in [0x8900u64, 0x8912, 0x89ff, libc::FIONREAD, libc::TIOCOUTQ] {
-            assert_eq!(
-                native(libc::SYS_ioctl, [3, request, 0, 0, 0, 0]),
-                NOTIFY,
-                "{request:#x}"
-            );
+            assert_eq!(native(libc::SYS_ioctl, [3, request, 0, 0, 0, 0]), NOTIFY, "{request:#x}");
         }
-        for request in [
-            libc::TCGETS,
-            libc::FIONBIO,
-            libc::TIOCGWINSZ,
-            0x88ff,
-            0x8a00,
-            0xc020_6911,
-        ] {
-            assert_eq!(
-                native(libc::SYS_ioctl, [3, request, 0, 0, 0, 0]),
-                ALLOW,
-                "{request:#x}"
-            );
+        for request in [libc::TCGETS, libc::FIONBIO, libc::TIOCGWINSZ, 0x88ff, 0x8a00, 0xc020_6911] {
+            assert_eq!(native(libc::SYS_ioctl, [3, request, 0, 0, 0, 0]), ALLOW, "{request:#x}");
         }
     }
 
@@ -385,25 +322,16 @@ mod tests {
             assert_eq!(run(arch, PIDFD_GETFD, [0; 6]), refused(libc::EPERM));
         }
         for number in [102, 337, 345, 359, 362, 373] {
-            assert_eq!(
-                run(ARCH_I386, number, [2, 1, 0, 0, 0, 0]),
-                refused(libc::ENOSYS)
-            );
+            assert_eq!(run(ARCH_I386, number, [2, 1, 0, 0, 0, 0]), refused(libc::ENOSYS));
         }
         // i386 itself works: read, write, exit.
         for number in [1, 3, 4] {
             assert_eq!(run(ARCH_I386, number, [0; 6]), ALLOW);
         }
         for number in [41u32, 42, 0, 538] {
-            assert_eq!(
-                run(ARCH_X86_64, number | X32_BIT, [2, 1, 0, 0, 0, 0]),
-                refused(libc::ENOSYS)
-            );
+            assert_eq!(run(ARCH_X86_64, number | X32_BIT, [2, 1, 0, 0, 0, 0]), refused(libc::ENOSYS));
         }
-        assert_eq!(
-            run(0xC000_00B7, 198, [2, 1, 0, 0, 0, 0]),
-            refused(libc::ENOSYS)
-        );
+        assert_eq!(run(0xC000_00B7, 198, [2, 1, 0, 0, 0, 0]), refused(libc::ENOSYS));
     }
 
     #[test]

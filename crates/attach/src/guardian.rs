@@ -70,9 +70,7 @@ const CHILDREN: i32 = 2;
 pub fn run(life: OwnedFd, reports: OwnedFd, program: impl FnOnce()) -> ! {
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let _ = rustix::thread::set_name(c"wireway-guard");
-    let Ok(children) = SignalSet::of(&[libc::SIGCHLD]).descriptor() else {
-        sys::exit_now(125)
-    };
+    let Ok(children) = SignalSet::of(&[libc::SIGCHLD]).descriptor() else { sys::exit_now(125) };
     // SAFETY: this process has one thread, and its child only runs `program`, which keeps the rule of this module.
     match unsafe { sys::fork() } {
         Ok(sys::Fork::Child) => {
@@ -96,11 +94,7 @@ pub fn run(life: OwnedFd, reports: OwnedFd, program: impl FnOnce()) -> ! {
 }
 
 /// Moves the three descriptors to their places and closes all others.
-fn keep_only(
-    life: BorrowedFd<'_>,
-    reports: BorrowedFd<'_>,
-    children: BorrowedFd<'_>,
-) -> rustix::io::Result<()> {
+fn keep_only(life: BorrowedFd<'_>, reports: BorrowedFd<'_>, children: BorrowedFd<'_>) -> rustix::io::Result<()> {
     // Above the three places first, so that none is overwritten before it has been moved.
     let life = rustix::io::fcntl_dupfd_cloexec(life, 3)?;
     let reports = rustix::io::fcntl_dupfd_cloexec(reports, 3)?;
@@ -169,10 +163,7 @@ pub fn end_children(spared: &[i32]) {
         if !found {
             return;
         }
-        let pause = rustix::time::Timespec {
-            tv_sec: 0,
-            tv_nsec: 1_000_000,
-        };
+        let pause = rustix::time::Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
         let _ = poll(&mut [], Some(&pause));
     }
 }
@@ -180,11 +171,8 @@ pub fn end_children(spared: &[i32]) {
 /// Calls `each` with every process whose parent is this one, dead ones that were not waited for included.
 pub fn each_child(each: &mut dyn FnMut(i32)) {
     let me = rustix::process::getpid().as_raw_pid();
-    let Ok(proc) = rustix::fs::open(
-        c"/proc",
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    ) else {
+    let Ok(proc) = rustix::fs::open(c"/proc", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    else {
         return;
     };
     let mut room = [std::mem::MaybeUninit::<u8>::uninit(); 4096];
@@ -217,19 +205,14 @@ fn number(digits: &[u8]) -> Option<i32> {
 fn parent_of(proc: BorrowedFd<'_>, pid: &[u8]) -> Option<i32> {
     let mut path = [0u8; 32];
     path.get_mut(..pid.len())?.copy_from_slice(pid);
-    path.get_mut(pid.len()..pid.len() + 6)?
-        .copy_from_slice(b"/stat\0");
+    path.get_mut(pid.len()..pid.len() + 6)?.copy_from_slice(b"/stat\0");
     let path = std::ffi::CStr::from_bytes_until_nul(&path).ok()?;
-    let file =
-        rustix::fs::openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let file = rustix::fs::openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let mut text = [0u8; 512];
     let n = rustix::io::read(&file, &mut text).ok()?;
     let text = text.get(..n)?;
     let after_name = text.iter().rposition(|b| *b == b')')? + 1;
-    let mut fields = text
-        .get(after_name..)?
-        .split(|b| *b == b' ')
-        .filter(|f| !f.is_empty());
+    let mut fields = text.get(after_name..)?.split(|b| *b == b' ').filter(|f| !f.is_empty());
     let _state = fields.next()?;
     number(fields.next()?)
 }
@@ -240,12 +223,7 @@ mod tests {
 
     #[test]
     fn reports_survive_the_pipe() {
-        for report in [
-            Report::Started(7),
-            Report::Stopped(20),
-            Report::Ended(-1),
-            Report::NotStarted(11),
-        ] {
+        for report in [Report::Started(7), Report::Stopped(20), Report::Ended(-1), Report::NotStarted(11)] {
             assert_eq!(Report::parse(report.bytes()), Some(report));
         }
         assert_eq!(Report::parse([0; 8]), None);
@@ -261,10 +239,7 @@ mod tests {
 
     #[test]
     fn a_child_is_found() {
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
-            .spawn()
-            .unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let mut seen = Vec::new();
         each_child(&mut |pid| seen.push(pid));
         child.kill().unwrap();

@@ -24,10 +24,7 @@ pub fn withhold_sockets() -> Vec<Inherited> {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
         return found;
     };
-    let numbers: Vec<RawFd> = entries
-        .flatten()
-        .filter_map(|e| e.file_name().to_str()?.parse().ok())
-        .collect();
+    let numbers: Vec<RawFd> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
     for descriptor in numbers {
         let foreign = sys::with_descriptor(descriptor, |fd: BorrowedFd<'_>| {
             let inherited = !rustix::io::fcntl_getfd(fd)?.contains(rustix::io::FdFlags::CLOEXEC);
@@ -38,10 +35,7 @@ pub fn withhold_sockets() -> Vec<Inherited> {
             if withheld {
                 rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC)?;
             }
-            Ok::<_, rustix::io::Errno>(Some(Inherited {
-                descriptor,
-                withheld,
-            }))
+            Ok::<_, rustix::io::Errno>(Some(Inherited { descriptor, withheld }))
         });
         if let Ok(Some(inherited)) = foreign {
             found.push(inherited);

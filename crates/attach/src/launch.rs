@@ -215,10 +215,7 @@ impl Running {
 
     fn finish(&mut self) {
         if self.life.take().is_some() {
-            while matches!(
-                rustix::process::waitpid(Some(self.guardian), WaitOptions::empty()),
-                Err(Errno::INTR)
-            ) {}
+            while matches!(rustix::process::waitpid(Some(self.guardian), WaitOptions::empty()), Err(Errno::INTR)) {}
             guardian::end_children(&self.spared);
         }
     }
@@ -284,20 +281,13 @@ pub fn launch(command: &Command, signals: &Signals) -> Result<Running, LaunchErr
     let forked = unsafe { sys::fork() };
     if forked == Ok(sys::Fork::Child) {
         drop(engine);
-        let ChildEnds {
-            life,
-            reports,
-            start,
-            go,
-        } = child;
+        let ChildEnds { life, reports, start, go } = child;
         guardian::run(life, reports, move || become_program(&plan, start, go));
     }
     mask.install();
     drop(child);
     let guardian = match forked {
-        Ok(sys::Fork::Parent(pid)) => {
-            Pid::from_raw(pid).ok_or(LaunchError::System("fork", Errno::AGAIN))?
-        }
+        Ok(sys::Fork::Parent(pid)) => Pid::from_raw(pid).ok_or(LaunchError::System("fork", Errno::AGAIN))?,
         Ok(sys::Fork::Child) => return Err(LaunchError::System("fork", Errno::AGAIN)),
         Err(e) => return Err(LaunchError::System("fork", e)),
     };
@@ -305,18 +295,8 @@ pub fn launch(command: &Command, signals: &Signals) -> Result<Running, LaunchErr
 }
 
 /// The engine's half of the start.
-fn meet(
-    engine: EngineEnds,
-    guardian: Pid,
-    spared: Vec<i32>,
-    name: OsString,
-) -> Result<Running, LaunchError> {
-    let EngineEnds {
-        life,
-        reports,
-        start,
-        go,
-    } = engine;
+fn meet(engine: EngineEnds, guardian: Pid, spared: Vec<i32>, name: OsString) -> Result<Running, LaunchError> {
+    let EngineEnds { life, reports, start, go } = engine;
     let pid = match read_eight(&reports).and_then(Report::parse) {
         Some(Report::Started(pid)) => pid as u32,
         Some(Report::NotStarted(e)) => {
@@ -325,25 +305,14 @@ fn meet(
         _ => return Err(LaunchError::System("the guardian ended", Errno::CHILD)),
     };
     let program = sys::open_pidfd(pid, 0).map_err(LaunchError::NoAccess)?;
-    let mut running = Running {
-        listener: None,
-        life: Some(life),
-        reports,
-        program,
-        pid,
-        guardian,
-        spared,
-        ending: None,
-    };
+    let mut running =
+        Running { listener: None, life: Some(life), reports, program, pid, guardian, spared, ending: None };
     loop {
         match read_eight(&start).map(words) {
             Some((SAYS_LISTENER, number)) => {
-                let listener = rustix::process::pidfd_getfd(
-                    &running.program,
-                    number,
-                    rustix::process::PidfdGetfdFlags::empty(),
-                )
-                .map_err(LaunchError::NoAccess)?;
+                let listener =
+                    rustix::process::pidfd_getfd(&running.program, number, rustix::process::PidfdGetfdFlags::empty())
+                        .map_err(LaunchError::NoAccess)?;
                 running.listener = Some(listener);
                 rustix::io::write(&go, b"g").map_err(|e| LaunchError::System("pipe", e))?;
             }
@@ -365,10 +334,7 @@ fn meet(
     }
     if running.listener.is_none() {
         // It was killed before it came to exec; the guardian will say by what.
-        return Err(LaunchError::System(
-            "the program was ended before it began",
-            Errno::CHILD,
-        ));
+        return Err(LaunchError::System("the program was ended before it began", Errno::CHILD));
     }
     let _ = rustix::io::ioctl_fionbio(&running.reports, true);
     Ok(running)
@@ -378,18 +344,8 @@ fn pipes() -> Result<(ChildEnds, EngineEnds), Errno> {
     let pipe = || pipe_with(PipeFlags::CLOEXEC);
     let (life, reports, start, go) = (pipe()?, pipe()?, pipe()?, pipe()?);
     Ok((
-        ChildEnds {
-            life: life.0,
-            reports: reports.1,
-            start: start.1,
-            go: go.0,
-        },
-        EngineEnds {
-            life: life.1,
-            reports: reports.0,
-            start: start.0,
-            go: go.1,
-        },
+        ChildEnds { life: life.0, reports: reports.1, start: start.1, go: go.0 },
+        EngineEnds { life: life.1, reports: reports.0, start: start.0, go: go.1 },
     ))
 }
 
@@ -405,56 +361,31 @@ fn read_eight(fd: &OwnedFd) -> Option<[u8; 8]> {
 }
 
 fn words(b: [u8; 8]) -> (u32, i32) {
-    (
-        u32::from_ne_bytes([b[0], b[1], b[2], b[3]]),
-        i32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
-    )
+    (u32::from_ne_bytes([b[0], b[1], b[2], b[3]]), i32::from_ne_bytes([b[4], b[5], b[6], b[7]]))
 }
 
 /// Raises the soft limit of descriptors to the hard one; returns what it was.
 fn raise_descriptors() -> Rlimit {
     let before = rustix::process::getrlimit(Resource::Nofile);
-    let _ = rustix::process::setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: before.maximum,
-            maximum: before.maximum,
-        },
-    );
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: before.maximum, maximum: before.maximum });
     before
 }
 
 fn prepare(command: &Command, signals: &Signals, descriptors: Rlimit) -> Result<Plan, LaunchError> {
-    let name = command
-        .arguments
-        .first()
-        .filter(|n| !n.is_empty())
-        .ok_or(LaunchError::BadName)?;
+    let name = command.arguments.first().filter(|n| !n.is_empty()).ok_or(LaunchError::BadName)?;
     let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     for (key, value) in &command.environment {
         environment.retain(|(k, _)| k != key);
         environment.push((key.clone(), value.clone()));
     }
-    let path = environment
-        .iter()
-        .find(|(k, _)| k == "PATH")
-        .map(|(_, v)| v.clone());
+    let path = environment.iter().find(|(k, _)| k == "PATH").map(|(_, v)| v.clone());
     let candidates = candidates(name, path.as_deref())?;
-    let arguments = command
-        .arguments
-        .iter()
-        .map(|a| c_string(a.clone()))
-        .collect::<Result<Vec<_>, _>>()?;
+    let arguments = command.arguments.iter().map(|a| c_string(a.clone())).collect::<Result<Vec<_>, _>>()?;
     let scripts = candidates
         .iter()
         .map(|file| {
             let tail = arguments.iter().skip(1).cloned();
-            StringArray::new(
-                [c"sh".to_owned(), file.clone()]
-                    .into_iter()
-                    .chain(tail)
-                    .collect(),
-            )
+            StringArray::new([c"sh".to_owned(), file.clone()].into_iter().chain(tail).collect())
         })
         .collect();
     let environment = environment
@@ -465,10 +396,7 @@ fn prepare(command: &Command, signals: &Signals, descriptors: Rlimit) -> Result<
             c_string(key)
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let (user, group) = (
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw(),
-    );
+    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     Ok(Plan {
         filter: filter::program(),
         candidates,
@@ -492,11 +420,7 @@ fn candidates(name: &OsStr, path: Option<&OsStr>) -> Result<Vec<CString>, Launch
     path.as_bytes()
         .split(|b| *b == b':')
         .map(|directory| {
-            let mut file = if directory.is_empty() {
-                b".".to_vec()
-            } else {
-                directory.to_vec()
-            };
+            let mut file = if directory.is_empty() { b".".to_vec() } else { directory.to_vec() };
             file.push(b'/');
             file.extend_from_slice(name.as_bytes());
             c_string(OsString::from_vec(file))

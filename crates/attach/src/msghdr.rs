@@ -49,9 +49,7 @@ pub struct Header {
 }
 
 fn word(raw: &[u8], at: usize) -> u64 {
-    raw.get(at..at + 8)
-        .and_then(|b| b.try_into().ok())
-        .map_or(0, u64::from_ne_bytes)
+    raw.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes)
 }
 
 impl Header {
@@ -64,19 +62,8 @@ impl Header {
         }
         let vectors = read_vectors(memory, word(&raw, 16), word(&raw, 24))?;
         let name = word(&raw, 0);
-        let name_length = if name == 0 {
-            0
-        } else {
-            name_length.min(sockaddr::LONGEST as u32)
-        };
-        Ok(Header {
-            at,
-            name,
-            name_length,
-            vectors,
-            control: word(&raw, 32),
-            control_length: word(&raw, 40),
-        })
+        let name_length = if name == 0 { 0 } else { name_length.min(sockaddr::LONGEST as u32) };
+        Ok(Header { at, name, name_length, vectors, control: word(&raw, 32), control_length: word(&raw, 40) })
     }
 
     /// Bytes in all vectors.
@@ -99,13 +86,7 @@ impl Header {
 
     /// Stores what a receive call returns beside the data: the address, the control messages and the flags.
     /// Control messages that do not fit are left out and MSG_CTRUNC is set.
-    pub fn store_result(
-        &self,
-        memory: Memory,
-        name: &[u8],
-        control: &[Control],
-        flags: i32,
-    ) -> Result<(), Errno> {
+    pub fn store_result(&self, memory: Memory, name: &[u8], control: &[Control], flags: i32) -> Result<(), Errno> {
         if self.name != 0 {
             let room = (self.name_length as usize).min(name.len());
             memory.write(self.name, name.get(..room).unwrap_or_default())?;
@@ -114,11 +95,7 @@ impl Header {
         let mut raw = Vec::new();
         let mut flags = flags;
         for message in control {
-            let room = if self.control == 0 {
-                0
-            } else {
-                self.control_length as usize
-            };
+            let room = if self.control == 0 { 0 } else { self.control_length as usize };
             if !message.append(&mut raw, room) {
                 flags |= libc::MSG_CTRUNC;
                 break;
@@ -139,13 +116,8 @@ pub fn read_vectors(memory: Memory, at: u64, count: u64) -> Result<Vec<Vector>, 
     }
     let mut raw = vec![0; count as usize * 16];
     memory.read(at, &mut raw)?;
-    let vectors: Vec<Vector> = raw
-        .chunks_exact(16)
-        .map(|v| Vector {
-            address: word(v, 0),
-            length: word(v, 8),
-        })
-        .collect();
+    let vectors: Vec<Vector> =
+        raw.chunks_exact(16).map(|v| Vector { address: word(v, 0), length: word(v, 8) }).collect();
     if vectors.iter().any(|v| v.length > i64::MAX as u64) {
         return Err(Errno::INVAL);
     }
@@ -154,10 +126,7 @@ pub fn read_vectors(memory: Memory, at: u64, count: u64) -> Result<Vec<Vector>, 
 
 /// Bytes in `vectors`, at most [`BYTES_MOST`].
 pub fn total(vectors: &[Vector]) -> usize {
-    vectors
-        .iter()
-        .fold(0u64, |sum, v| sum.saturating_add(v.length))
-        .min(BYTES_MOST as u64) as usize
+    vectors.iter().fold(0u64, |sum, v| sum.saturating_add(v.length)).min(BYTES_MOST as u64) as usize
 }
 
 /// Collects the program's bytes, [`BYTES_MOST`] at most.
@@ -223,11 +192,7 @@ pub fn parse_control(raw: &[u8]) -> Result<Vec<Control>, Errno> {
         let data = rest.get(CONTROL_HEADER..length).ok_or(Errno::INVAL)?;
         let int = |at: usize| word(rest, at) as u32 as i32;
         let (level, kind) = (int(8), (word(rest, 8) >> 32) as i32);
-        messages.push(Control {
-            level,
-            kind,
-            data: data.to_vec(),
-        });
+        messages.push(Control { level, kind, data: data.to_vec() });
         rest = rest.get(length.next_multiple_of(8)..).unwrap_or_default();
     }
     Ok(messages)
@@ -249,30 +214,15 @@ mod tests {
     fn gathers_and_scatters() {
         let (a, b) = (*b"hello ", *b"world");
         let vectors = [
-            Vector {
-                address: address_of(&a),
-                length: 6,
-            },
-            Vector {
-                address: 1,
-                length: 0,
-            },
-            Vector {
-                address: address_of(&b),
-                length: 5,
-            },
+            Vector { address: address_of(&a), length: 6 },
+            Vector { address: 1, length: 0 },
+            Vector { address: address_of(&b), length: 5 },
         ];
         assert_eq!(gather(here(), &vectors).unwrap(), b"hello world");
         let mut room = vec![0u8; 5];
         let vectors = [
-            Vector {
-                address: room.as_mut_ptr() as u64,
-                length: 3,
-            },
-            Vector {
-                address: room.as_mut_ptr() as u64 + 3,
-                length: 2,
-            },
+            Vector { address: room.as_mut_ptr() as u64, length: 3 },
+            Vector { address: room.as_mut_ptr() as u64 + 3, length: 2 },
         ];
         assert_eq!(scatter(here(), &vectors, b"abcdefg"), Ok(5));
         assert_eq!(std::hint::black_box(&room), b"abcde");
@@ -282,21 +232,12 @@ mod tests {
     fn hostile_headers_are_errors_and_take_no_memory() {
         assert_eq!(Header::read(here(), 4), Err(Errno::FAULT));
         let header: [u64; 7] = [0, 0, 8, u64::MAX, 0, 0, 0];
-        assert_eq!(
-            Header::read(here(), address_of(&header)),
-            Err(Errno::MSGSIZE)
-        );
+        assert_eq!(Header::read(here(), address_of(&header)), Err(Errno::MSGSIZE));
         let header: [u64; 7] = [0, 0, 8, 1, 0, 0, 0];
         assert_eq!(Header::read(here(), address_of(&header)), Err(Errno::FAULT));
         let vector: [u64; 2] = [1, u64::MAX];
-        assert_eq!(
-            read_vectors(here(), address_of(&vector), 1),
-            Err(Errno::INVAL)
-        );
-        let vectors = [Vector {
-            address: 4096,
-            length: i64::MAX as u64,
-        }; 2];
+        assert_eq!(read_vectors(here(), address_of(&vector), 1), Err(Errno::INVAL));
+        let vectors = [Vector { address: 4096, length: i64::MAX as u64 }; 2];
         assert_eq!(gather(here(), &vectors), Err(Errno::FAULT));
         let header: [u64; 7] = [0, 0, 0, 0, 8, u64::MAX, 0];
         let header = Header::read(here(), address_of(&header)).unwrap();
@@ -306,16 +247,8 @@ mod tests {
     #[test]
     fn control_messages_round_trip_and_are_bounded() {
         let messages = vec![
-            Control {
-                level: libc::SOL_SOCKET,
-                kind: libc::SCM_RIGHTS,
-                data: vec![1, 0, 0, 0],
-            },
-            Control {
-                level: libc::IPPROTO_IP,
-                kind: libc::IP_TTL,
-                data: vec![64, 0, 0, 0],
-            },
+            Control { level: libc::SOL_SOCKET, kind: libc::SCM_RIGHTS, data: vec![1, 0, 0, 0] },
+            Control { level: libc::IPPROTO_IP, kind: libc::IP_TTL, data: vec![64, 0, 0, 0] },
         ];
         let mut raw = Vec::new();
         assert!(messages.iter().all(|m| m.append(&mut raw, 48)));
@@ -332,25 +265,11 @@ mod tests {
     fn results_say_when_control_messages_were_left_out() {
         let mut control = [0u64; 4];
         let name = [0xffu8; 16];
-        let mut raw: [u64; 7] = [
-            address_of(&name),
-            16,
-            0,
-            0,
-            control.as_mut_ptr() as u64,
-            24,
-            0,
-        ];
+        let mut raw: [u64; 7] = [address_of(&name), 16, 0, 0, control.as_mut_ptr() as u64, 24, 0];
         let at = raw.as_mut_ptr() as u64;
         let header = Header::read(here(), at).unwrap();
-        let ttl = Control {
-            level: 0,
-            kind: libc::IP_TTL,
-            data: vec![64, 0, 0, 0],
-        };
-        header
-            .store_result(here(), &[2; 16], &[ttl.clone(), ttl], libc::MSG_TRUNC)
-            .unwrap();
+        let ttl = Control { level: 0, kind: libc::IP_TTL, data: vec![64, 0, 0, 0] };
+        header.store_result(here(), &[2; 16], &[ttl.clone(), ttl], libc::MSG_TRUNC).unwrap();
         let raw = std::hint::black_box(&raw);
         assert_eq!((raw[1] as u32, raw[5]), (16, 24));
         assert_eq!(raw[6] as i32, libc::MSG_TRUNC | libc::MSG_CTRUNC);

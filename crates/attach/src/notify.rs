@@ -34,9 +34,7 @@ impl Listener {
     /// Takes the listener of a program.
     pub fn new(descriptor: OwnedFd) -> Listener {
         sys::wake_synchronously(descriptor.as_fd());
-        Listener {
-            descriptor: Rc::new(descriptor),
-        }
+        Listener { descriptor: Rc::new(descriptor) }
     }
 
     /// Readable when a call waits; hung up when no process is left under the filter.
@@ -48,10 +46,7 @@ impl Listener {
     pub fn next(&self) -> Option<Notification> {
         loop {
             let mut fds = [PollFd::new(&*self.descriptor, PollFlags::IN)];
-            let no_wait = rustix::time::Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            };
+            let no_wait = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
             match poll(&mut fds, Some(&no_wait)) {
                 Ok(1) if fds[0].revents().contains(PollFlags::IN) => {}
                 _ => return None,
@@ -127,29 +122,18 @@ impl Notification {
     }
 
     /// Puts a duplicate of `fd` among the caller's descriptors and answers with its number, in one step.
-    pub fn answer_descriptor(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        close_on_exec: bool,
-    ) -> Result<i32, NotHanded> {
+    pub fn answer_descriptor(&mut self, fd: BorrowedFd<'_>, close_on_exec: bool) -> Result<i32, NotHanded> {
         let number = self.hand_over(fd, Target::Answer, close_on_exec)?;
         self.answered = true;
         Ok(number)
     }
 
     /// Puts a duplicate of `fd` among the caller's descriptors; the call still waits for its answer.
-    pub fn hand_over(
-        &self,
-        fd: BorrowedFd<'_>,
-        target: Target,
-        close_on_exec: bool,
-    ) -> Result<i32, NotHanded> {
-        sys::add_descriptor(self.listener.as_fd(), self.id, fd, target, close_on_exec).map_err(
-            |e| match e {
-                Errno::NOENT | Errno::SRCH => NotHanded::Gone,
-                e => NotHanded::Error(e),
-            },
-        )
+    pub fn hand_over(&self, fd: BorrowedFd<'_>, target: Target, close_on_exec: bool) -> Result<i32, NotHanded> {
+        sys::add_descriptor(self.listener.as_fd(), self.id, fd, target, close_on_exec).map_err(|e| match e {
+            Errno::NOENT | Errno::SRCH => NotHanded::Gone,
+            e => NotHanded::Error(e),
+        })
     }
 }
 

@@ -39,12 +39,9 @@ impl Processes {
             return Err(Errno::BADF);
         }
         if let Some(handle) = self.handles.get(&thread) {
-            let current = handle
-                .group
-                .is_none_or(|group| sys::is_thread_of(group, thread));
+            let current = handle.group.is_none_or(|group| sys::is_thread_of(group, thread));
             if current {
-                match rustix::process::pidfd_getfd(&handle.pidfd, number, PidfdGetfdFlags::empty())
-                {
+                match rustix::process::pidfd_getfd(&handle.pidfd, number, PidfdGetfdFlags::empty()) {
                     // The thread has ended, and another has its number.
                     Err(Errno::SRCH) => {}
                     other => return other,
@@ -70,21 +67,14 @@ impl Processes {
             }
         }
         let group = group_of(thread)?;
-        Ok(Handle {
-            pidfd: sys::open_pidfd(group, 0)?,
-            group: Some(group),
-        })
+        Ok(Handle { pidfd: sys::open_pidfd(group, 0)?, group: Some(group) })
     }
 }
 
 /// The process that a thread belongs to.
 fn group_of(thread: u32) -> Result<u32, Errno> {
-    let status =
-        std::fs::read_to_string(format!("/proc/{thread}/status")).map_err(|_| Errno::SRCH)?;
-    let line = status
-        .lines()
-        .find_map(|l| l.strip_prefix("Tgid:"))
-        .ok_or(Errno::SRCH)?;
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).map_err(|_| Errno::SRCH)?;
+    let line = status.lines().find_map(|l| l.strip_prefix("Tgid:")).ok_or(Errno::SRCH)?;
     line.trim().parse().map_err(|_| Errno::SRCH)
 }
 
@@ -99,9 +89,7 @@ pub fn is_foreign_socket(fd: BorrowedFd<'_>) -> bool {
     let mut domain = [0u8; 4];
     // ENOTSOCK for anything else.
     match sys::get_option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN, &mut domain) {
-        Ok(4) => {
-            ![libc::AF_UNIX, libc::AF_ALG, libc::AF_NETLINK].contains(&i32::from_ne_bytes(domain))
-        }
+        Ok(4) => ![libc::AF_UNIX, libc::AF_ALG, libc::AF_NETLINK].contains(&i32::from_ne_bytes(domain)),
         _ => false,
     }
 }
@@ -174,11 +162,7 @@ mod tests {
         assert_eq!(memory.read_u32(&raw const value as u64), Ok(value));
         for address in [0u64, 1, 0xffff_8000_0000_0000, u64::MAX - 2] {
             assert_eq!(memory.read_u32(address), Err(Errno::FAULT), "{address:#x}");
-            assert_eq!(
-                memory.write_u32(address, 1),
-                Err(Errno::FAULT),
-                "{address:#x}"
-            );
+            assert_eq!(memory.write_u32(address, 1), Err(Errno::FAULT), "{address:#x}");
         }
     }
 
@@ -187,8 +171,7 @@ mod tests {
         let (send, receive) = std::sync::mpsc::channel();
         let (done, wait) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
-            send.send(rustix::thread::gettid().as_raw_nonzero().get() as u32)
-                .unwrap();
+            send.send(rustix::thread::gettid().as_raw_nonzero().get() as u32).unwrap();
             let _ = wait.recv();
         });
         let tid = receive.recv().unwrap();
@@ -196,16 +179,10 @@ mod tests {
         let file = std::fs::File::open("/dev/null").unwrap();
         let number = std::os::fd::AsRawFd::as_raw_fd(&file);
         for processes_only in [false, true] {
-            let mut processes = Processes {
-                processes_only,
-                ..Processes::default()
-            };
+            let mut processes = Processes { processes_only, ..Processes::default() };
             for _ in 0..2 {
                 let copy = processes.descriptor(tid, number).unwrap();
-                let (a, b) = (
-                    rustix::fs::fstat(&copy).unwrap(),
-                    rustix::fs::fstat(&file).unwrap(),
-                );
+                let (a, b) = (rustix::fs::fstat(&copy).unwrap(), rustix::fs::fstat(&file).unwrap());
                 assert_eq!((a.st_dev, a.st_ino), (b.st_dev, b.st_ino));
             }
             assert_eq!(processes.descriptor(tid, 1 << 20).unwrap_err(), Errno::BADF);

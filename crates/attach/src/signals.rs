@@ -36,10 +36,7 @@ impl Signals {
     pub fn take() -> Result<Signals, Errno> {
         let set = SignalSet::of(&HANDLED);
         let descriptor = set.descriptor()?;
-        Ok(Signals {
-            descriptor,
-            original: set.block(),
-        })
+        Ok(Signals { descriptor, original: set.block() })
     }
 
     /// Readable when a signal has arrived.

@@ -30,8 +30,7 @@ pub fn read(memory: Memory, address: u64, length: u64) -> Result<Vec<u8>, Errno>
 
 /// The family of a raw address, or `None` when it is too short to have one.
 pub fn family(raw: &[u8]) -> Option<i32> {
-    raw.first_chunk::<2>()
-        .map(|b| u16::from_ne_bytes(*b) as i32)
+    raw.first_chunk::<2>().map(|b| u16::from_ne_bytes(*b) as i32)
 }
 
 /// Reads `sockaddr_in` or `sockaddr_in6`.
@@ -45,10 +44,7 @@ pub fn parse_inet(raw: &[u8]) -> Result<SocketAddr, Errno> {
             let Some(b) = raw.get(4..8).filter(|_| raw.len() >= V4_LENGTH) else {
                 return Err(Errno::INVAL);
             };
-            Ok(SocketAddr::V4(SocketAddrV4::new(
-                Ipv4Addr::new(b[0], b[1], b[2], b[3]),
-                port()?,
-            )))
+            Ok(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(b[0], b[1], b[2], b[3]), port()?)))
         }
         libc::AF_INET6 => {
             let Some(b) = raw.get(8..24).filter(|_| raw.len() >= V6_SHORTEST) else {
@@ -56,16 +52,8 @@ pub fn parse_inet(raw: &[u8]) -> Result<SocketAddr, Errno> {
             };
             let mut octets = [0; 16];
             octets.copy_from_slice(b);
-            let word = |at: usize| {
-                raw.get(at..at + 4)
-                    .map_or(0, |b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
-            };
-            Ok(SocketAddr::V6(SocketAddrV6::new(
-                Ipv6Addr::from(octets),
-                port()?,
-                u32::from_be(word(4)),
-                word(24),
-            )))
+            let word = |at: usize| raw.get(at..at + 4).map_or(0, |b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
+            Ok(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from(octets), port()?, u32::from_be(word(4)), word(24))))
         }
         _ => Err(Errno::AFNOSUPPORT),
     }
@@ -130,11 +118,7 @@ pub fn shown(address: SocketAddr, v6: bool) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(v4) if v6 => {
             // The unspecified address of a dual-stack socket is `::`, not `::ffff:0.0.0.0`.
-            let ip = if v4.is_unspecified() {
-                Ipv6Addr::UNSPECIFIED
-            } else {
-                v4.to_ipv6_mapped()
-            };
+            let ip = if v4.is_unspecified() { Ipv6Addr::UNSPECIFIED } else { v4.to_ipv6_mapped() };
             SocketAddr::new(IpAddr::V6(ip), address.port())
         }
         _ => address,
@@ -147,12 +131,7 @@ mod tests {
 
     #[test]
     fn inet_addresses_round_trip() {
-        for text in [
-            "10.0.2.15:80",
-            "[2001:db8::1]:443",
-            "0.0.0.0:0",
-            "[::ffff:10.0.0.1]:65535",
-        ] {
+        for text in ["10.0.2.15:80", "[2001:db8::1]:443", "0.0.0.0:0", "[::ffff:10.0.0.1]:65535"] {
             let address: SocketAddr = text.parse().unwrap();
             assert_eq!(parse_inet(&emit_inet(address)), Ok(address));
         }
@@ -180,10 +159,7 @@ mod tests {
         let mut length = 4u32;
         let (at, at_length) = (room.as_mut_ptr() as u64, &raw mut length as u64);
         store(memory, &raw, at, at_length).unwrap();
-        assert_eq!(
-            (std::hint::black_box(&room)[4], std::hint::black_box(length)),
-            (0xff, 16)
-        );
+        assert_eq!((std::hint::black_box(&room)[4], std::hint::black_box(length)), (0xff, 16));
         assert_eq!(&std::hint::black_box(&room)[..4], &raw[..4]);
         length = -1i32 as u32;
         std::hint::black_box(&length);
@@ -194,10 +170,7 @@ mod tests {
 
     #[test]
     fn unix_paths_are_told_from_abstract_names() {
-        assert_eq!(
-            unix_path(b"\x01\x00/run/nscd/socket\0\0"),
-            Some(&b"/run/nscd/socket"[..])
-        );
+        assert_eq!(unix_path(b"\x01\x00/run/nscd/socket\0\0"), Some(&b"/run/nscd/socket"[..]));
         assert_eq!(unix_path(b"\x01\x00\0abstract"), None);
         assert_eq!(unix_path(b"\x01\x00"), None);
         assert_eq!(unix_path(b"\x02\x00/x"), None);
@@ -207,10 +180,7 @@ mod tests {
     fn ipv4_is_mapped_for_a_v6_socket() {
         let v4: SocketAddr = "10.0.2.15:80".parse().unwrap();
         assert_eq!(shown(v4, true).to_string(), "[::ffff:10.0.2.15]:80");
-        assert_eq!(
-            shown("0.0.0.0:7".parse().unwrap(), true).to_string(),
-            "[::]:7"
-        );
+        assert_eq!(shown("0.0.0.0:7".parse().unwrap(), true).to_string(), "[::]:7");
         assert_eq!(shown(v4, false), v4);
     }
 }

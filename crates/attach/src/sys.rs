@@ -64,11 +64,7 @@ fn last_error() -> Errno {
 }
 
 fn check(value: i64) -> Result<i64, Errno> {
-    if value < 0 {
-        Err(last_error())
-    } else {
-        Ok(value)
-    }
+    if value < 0 { Err(last_error()) } else { Ok(value) }
 }
 
 /// Which side of a fork this is.
@@ -107,28 +103,15 @@ pub struct StringArray {
 impl StringArray {
     /// Takes the strings.
     pub fn new(strings: Vec<std::ffi::CString>) -> StringArray {
-        let pointers = strings
-            .iter()
-            .map(|s| s.as_ptr())
-            .chain([std::ptr::null()])
-            .collect();
-        StringArray {
-            pointers,
-            _strings: strings,
-        }
+        let pointers = strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect();
+        StringArray { pointers, _strings: strings }
     }
 }
 
 /// Replaces this process by `path`; returns only when that failed.
 pub fn exec(path: &CStr, arguments: &StringArray, environment: &StringArray) -> Errno {
     // SAFETY: both arrays end in a null pointer and own the strings they point to (StringArray::new).
-    unsafe {
-        libc::execve(
-            path.as_ptr(),
-            arguments.pointers.as_ptr(),
-            environment.pointers.as_ptr(),
-        )
-    };
+    unsafe { libc::execve(path.as_ptr(), arguments.pointers.as_ptr(), environment.pointers.as_ptr()) };
     last_error()
 }
 
@@ -180,11 +163,7 @@ impl SignalSet {
     /// A descriptor from which these signals are read (they must be blocked).
     pub fn descriptor(&self) -> Result<OwnedFd, Errno> {
         // SAFETY: -1 asks for a new descriptor; the set is initialised.
-        let fd =
-            check(
-                unsafe { libc::signalfd(-1, &self.0, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }
-                    as i64,
-            )?;
+        let fd = check(unsafe { libc::signalfd(-1, &self.0, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) } as i64)?;
         // SAFETY: signalfd returned a new descriptor that nothing else owns.
         Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
     }
@@ -205,13 +184,9 @@ pub fn read_signal(fd: BorrowedFd<'_>) -> Option<Received> {
     let mut raw = [0u8; size_of::<libc::signalfd_siginfo>()];
     match rustix::io::read(fd, &mut raw) {
         Ok(n) if n == raw.len() => {
-            let word =
-                |at: usize| u32::from_ne_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]]);
+            let word = |at: usize| u32::from_ne_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]]);
             // ssi_signo, ssi_errno, ssi_code.
-            Some(Received {
-                signal: word(0) as i32,
-                from_kernel: word(8) == SI_KERNEL,
-            })
+            Some(Received { signal: word(0) as i32, from_kernel: word(8) == SI_KERNEL })
         }
         _ => None,
     }
@@ -225,10 +200,7 @@ pub fn default_disposition(signal: i32) {
 
 /// Installs `filter` on this thread and returns the number of its listener, which the kernel makes close-on-exec.
 pub fn install_filter(filter: &[Instruction]) -> Result<RawFd, Errno> {
-    let program = libc::sock_fprog {
-        len: filter.len() as u16,
-        filter: filter.as_ptr() as *mut libc::sock_filter,
-    };
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr() as *mut libc::sock_filter };
     // SAFETY: `program` points to `len` instructions laid out as sock_filter, which the kernel only reads.
     let fd = check(unsafe {
         libc::syscall(
@@ -245,56 +217,23 @@ pub fn install_filter(filter: &[Instruction]) -> Result<RawFd, Errno> {
 pub fn receive_notification(listener: BorrowedFd<'_>) -> Result<RawNotification, Errno> {
     let mut notification = RawNotification::default();
     // SAFETY: the ioctl fills a struct seccomp_notif, which RawNotification is; the kernel wants it zeroed, as it is.
-    check(unsafe {
-        libc::ioctl(
-            listener.as_raw_fd(),
-            libc::SECCOMP_IOCTL_NOTIF_RECV,
-            &mut notification,
-        )
-    } as i64)?;
+    check(unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &mut notification) } as i64)?;
     Ok(notification)
 }
 
 /// Answers a notification. ENOENT: the caller is no longer waiting.
-pub fn send_answer(
-    listener: BorrowedFd<'_>,
-    id: u64,
-    value: i64,
-    error: i32,
-    go_on: bool,
-) -> Result<(), Errno> {
-    let flags = if go_on {
-        libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32
-    } else {
-        0
-    };
-    let answer = RawAnswer {
-        id,
-        value,
-        error,
-        flags,
-    };
+pub fn send_answer(listener: BorrowedFd<'_>, id: u64, value: i64, error: i32, go_on: bool) -> Result<(), Errno> {
+    let flags = if go_on { libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32 } else { 0 };
+    let answer = RawAnswer { id, value, error, flags };
     // SAFETY: the ioctl reads a struct seccomp_notif_resp, which RawAnswer is.
-    check(unsafe {
-        libc::ioctl(
-            listener.as_raw_fd(),
-            libc::SECCOMP_IOCTL_NOTIF_SEND,
-            &answer,
-        )
-    } as i64)?;
+    check(unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &answer) } as i64)?;
     Ok(())
 }
 
 /// Whether the caller of `id` is still waiting.
 pub fn is_waiting(listener: BorrowedFd<'_>, id: u64) -> bool {
     // SAFETY: the ioctl reads one u64.
-    unsafe {
-        libc::ioctl(
-            listener.as_raw_fd(),
-            libc::SECCOMP_IOCTL_NOTIF_ID_VALID,
-            &id,
-        ) == 0
-    }
+    unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0 }
 }
 
 /// Where a descriptor handed to a program goes.
@@ -326,20 +265,10 @@ pub fn add_descriptor(
         flags,
         source: source.as_raw_fd() as u32,
         target: number,
-        target_flags: if close_on_exec {
-            libc::O_CLOEXEC as u32
-        } else {
-            0
-        },
+        target_flags: if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 },
     };
     // SAFETY: the ioctl reads a struct seccomp_notif_addfd, which RawAddFd is.
-    let number = check(unsafe {
-        libc::ioctl(
-            listener.as_raw_fd(),
-            libc::SECCOMP_IOCTL_NOTIF_ADDFD,
-            &request,
-        )
-    } as i64)?;
+    let number = check(unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD, &request) } as i64)?;
     Ok(number as i32)
 }
 
@@ -347,13 +276,7 @@ pub fn add_descriptor(
 pub fn wake_synchronously(listener: BorrowedFd<'_>) {
     const SYNC_WAKE_UP: u64 = 1;
     // SAFETY: the ioctl takes its flags by value.
-    unsafe {
-        libc::ioctl(
-            listener.as_raw_fd(),
-            libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS,
-            SYNC_WAKE_UP,
-        )
-    };
+    unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
 }
 
 /// Opens a descriptor for a thread or process. `flags` are those of pidfd_open.
@@ -372,14 +295,8 @@ pub fn is_thread_of(group: u32, thread: u32) -> bool {
 
 /// Copies another process's memory at `address` to `into`; returns how much could be read.
 pub fn read_memory(pid: u32, address: u64, into: &mut [u8]) -> Result<usize, Errno> {
-    let local = libc::iovec {
-        iov_base: into.as_mut_ptr().cast(),
-        iov_len: into.len(),
-    };
-    let remote = libc::iovec {
-        iov_base: address as *mut libc::c_void,
-        iov_len: into.len(),
-    };
+    let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: into.len() };
     // SAFETY: `local` is a buffer this function borrows mutably; the remote address is not dereferenced here.
     let n = check(unsafe { libc::process_vm_readv(pid as i32, &local, 1, &remote, 1, 0) } as i64)?;
     Ok(n as usize)
@@ -387,14 +304,8 @@ pub fn read_memory(pid: u32, address: u64, into: &mut [u8]) -> Result<usize, Err
 
 /// Copies `from` to another process's memory; returns how much could be written.
 pub fn write_memory(pid: u32, address: u64, from: &[u8]) -> Result<usize, Errno> {
-    let local = libc::iovec {
-        iov_base: from.as_ptr() as *mut libc::c_void,
-        iov_len: from.len(),
-    };
-    let remote = libc::iovec {
-        iov_base: address as *mut libc::c_void,
-        iov_len: from.len(),
-    };
+    let local = libc::iovec { iov_base: from.as_ptr() as *mut libc::c_void, iov_len: from.len() };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: from.len() };
     // SAFETY: the kernel only reads `local`; the remote address is not dereferenced here.
     let n = check(unsafe { libc::process_vm_writev(pid as i32, &local, 1, &remote, 1, 0) } as i64)?;
     Ok(n as usize)
@@ -404,15 +315,9 @@ pub fn write_memory(pid: u32, address: u64, from: &[u8]) -> Result<usize, Errno>
 pub fn get_option(fd: impl AsFd, level: i32, name: i32, value: &mut [u8]) -> Result<usize, Errno> {
     let mut length = value.len() as libc::socklen_t;
     // SAFETY: the pointer and length describe `value`.
-    check(unsafe {
-        libc::getsockopt(
-            fd.as_fd().as_raw_fd(),
-            level,
-            name,
-            value.as_mut_ptr().cast(),
-            &mut length,
-        )
-    } as i64)?;
+    check(
+        unsafe { libc::getsockopt(fd.as_fd().as_raw_fd(), level, name, value.as_mut_ptr().cast(), &mut length) } as i64
+    )?;
     Ok((length as usize).min(value.len()))
 }
 
@@ -420,13 +325,7 @@ pub fn get_option(fd: impl AsFd, level: i32, name: i32, value: &mut [u8]) -> Res
 pub fn set_option(fd: impl AsFd, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
     // SAFETY: the pointer and length describe `value`.
     check(unsafe {
-        libc::setsockopt(
-            fd.as_fd().as_raw_fd(),
-            level,
-            name,
-            value.as_ptr().cast(),
-            value.len() as libc::socklen_t,
-        )
+        libc::setsockopt(fd.as_fd().as_raw_fd(), level, name, value.as_ptr().cast(), value.len() as libc::socklen_t)
     } as i64)?;
     Ok(())
 }

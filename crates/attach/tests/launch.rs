@@ -19,13 +19,7 @@ fn one() -> std::sync::MutexGuard<'static, ()> {
 
 fn start(arguments: &[&str]) -> Result<Running, LaunchError> {
     let signals = Signals::take().unwrap();
-    launch(
-        &Command {
-            arguments: arguments.iter().map(OsString::from).collect(),
-            ..Command::default()
-        },
-        &signals,
-    )
+    launch(&Command { arguments: arguments.iter().map(OsString::from).collect(), ..Command::default() }, &signals)
 }
 
 fn shell(script: &str) -> Running {
@@ -39,14 +33,9 @@ fn serve(running: &mut Running, mut answer: impl FnMut(Notification)) -> Ending 
     loop {
         assert!(Instant::now() < deadline, "the program did not end");
         let reports = running.reports().try_clone_to_owned().unwrap();
-        let mut fds = [
-            PollFd::new(&reports, PollFlags::IN),
-            PollFd::from_borrowed_fd(listener.descriptor(), PollFlags::IN),
-        ];
-        let second = rustix::time::Timespec {
-            tv_sec: 1,
-            tv_nsec: 0,
-        };
+        let mut fds =
+            [PollFd::new(&reports, PollFlags::IN), PollFd::from_borrowed_fd(listener.descriptor(), PollFlags::IN)];
+        let second = rustix::time::Timespec { tv_sec: 1, tv_nsec: 0 };
         poll(&mut fds, Some(&second)).unwrap();
         while let Some(notification) = listener.next() {
             answer(notification);
@@ -79,17 +68,14 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
 
 fn lives(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')')
-        .next()
-        .is_some_and(|rest| !rest.trim_start().starts_with('Z') && !rest.is_empty())
+    stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with('Z') && !rest.is_empty())
 }
 
 struct Directory(PathBuf);
 
 impl Directory {
     fn new(name: &str) -> Directory {
-        let path =
-            std::env::temp_dir().join(format!("wireway-attach-{name}-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("wireway-attach-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Directory(path)
     }
@@ -102,12 +88,8 @@ impl Directory {
     fn compile(&self, name: &str, source: &str) -> String {
         let (c, out) = (self.file(&format!("{name}.c")), self.file(name));
         std::fs::write(&c, source).unwrap();
-        let status = std::process::Command::new("cc")
-            .args(["-O1", "-pthread", "-o"])
-            .arg(&out)
-            .arg(&c)
-            .status()
-            .unwrap();
+        let status =
+            std::process::Command::new("cc").args(["-O1", "-pthread", "-o"]).arg(&out).arg(&c).status().unwrap();
         assert!(status.success());
         out.to_str().unwrap().to_owned()
     }
@@ -136,13 +118,7 @@ fn not_found_and_not_executable_are_told_apart() {
     std::fs::write(&file, "no format").unwrap();
     let plain = file.to_str().unwrap();
     assert_eq!(start(&["/does/not/exist"]).err().unwrap().status(), 127);
-    assert_eq!(
-        start(&["no-such-program-in-the-path"])
-            .err()
-            .unwrap()
-            .status(),
-        127
-    );
+    assert_eq!(start(&["no-such-program-in-the-path"]).err().unwrap().status(), 127);
     assert_eq!(start(&[plain]).err().unwrap().status(), 126);
     assert_eq!(start(&["/"]).err().unwrap().status(), 126);
     assert_eq!(start(&[]).err().unwrap().status(), 125);
@@ -168,25 +144,15 @@ fn the_program_keeps_signals_limits_and_descriptors_as_they_were() {
     );
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let inherited: Vec<String> = {
-        let status = std::process::Command::new("ls")
-            .arg("/proc/self/fd")
-            .output()
-            .unwrap();
-        String::from_utf8(status.stdout)
-            .unwrap()
-            .lines()
-            .map(str::to_owned)
-            .collect()
+        let status = std::process::Command::new("ls").arg("/proc/self/fd").output().unwrap();
+        String::from_utf8(status.stdout).unwrap().lines().map(str::to_owned).collect()
     };
     assert_eq!(run(&script), Ending::Exited(0));
     let text = std::fs::read_to_string(&out).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "SigBlk:\t0000000000000000");
     let ours = std::fs::read_to_string("/proc/self/status").unwrap();
-    let ignored = ours
-        .lines()
-        .find_map(|l| l.strip_prefix("SigIgn:\t"))
-        .unwrap();
+    let ignored = ours.lines().find_map(|l| l.strip_prefix("SigIgn:\t")).unwrap();
     let ignored = u64::from_str_radix(ignored, 16).unwrap() & !(1 << (libc::SIGPIPE - 1));
     assert_eq!(lines[1], format!("SigIgn:\t{ignored:016x}"));
     assert_eq!(lines[2..lines.len() - 1].to_vec(), inherited);
@@ -225,12 +191,10 @@ fn a_trapped_call_is_answered_and_its_memory_read() {
         let memory = Memory::of(n.thread);
         match n.number {
             libc::SYS_socket => {
-                n.answer_descriptor(std::os::fd::AsFd::as_fd(&theirs), true)
-                    .unwrap();
+                n.answer_descriptor(std::os::fd::AsFd::as_fd(&theirs), true).unwrap();
             }
             libc::SYS_bind => {
-                let raw =
-                    wireway_attach::sockaddr::read(memory, n.arguments[1], n.arguments[2]).unwrap();
+                let raw = wireway_attach::sockaddr::read(memory, n.arguments[1], n.arguments[2]).unwrap();
                 let address = wireway_attach::sockaddr::parse_inet(&raw).unwrap();
                 assert_eq!(address.to_string(), "0.0.0.0:7");
                 n.fail(rustix::io::Errno::ADDRINUSE).unwrap();
@@ -239,8 +203,7 @@ fn a_trapped_call_is_answered_and_its_memory_read() {
                 Ok(fd) => {
                     assert_eq!(socket_inode(std::os::fd::AsFd::as_fd(&fd)), inode);
                     let raw = wireway_attach::sockaddr::emit_inet("1.2.3.4:4321".parse().unwrap());
-                    wireway_attach::sockaddr::store(memory, &raw, n.arguments[1], n.arguments[2])
-                        .unwrap();
+                    wireway_attach::sockaddr::store(memory, &raw, n.arguments[1], n.arguments[2]).unwrap();
                     n.answer(0).unwrap();
                 }
                 Err(e) => n.fail(e).unwrap(),
@@ -255,12 +218,8 @@ fn a_trapped_call_is_answered_and_its_memory_read() {
 #[test]
 fn an_unanswered_notification_is_enosys() {
     let _one = one();
-    let mut running = start(&[
-        "python3",
-        "-c",
-        "import socket\ntry: socket.socket()\nexcept OSError as e: exit(e.errno)",
-    ])
-    .unwrap();
+    let mut running =
+        start(&["python3", "-c", "import socket\ntry: socket.socket()\nexcept OSError as e: exit(e.errno)"]).unwrap();
     let mut dropped = 0;
     let ending = serve(&mut running, |n| {
         dropped += 1;
@@ -317,9 +276,7 @@ fn the_filter_holds_in_32_bit_code() {
     let ending = serve(&mut running, go_on);
     // 77 or a signal: this kernel runs no 32-bit code, so there is no way round.
     assert!(
-        ending == Ending::Exited(0)
-            || ending == Ending::Exited(77)
-            || ending == Ending::Killed(libc::SIGSEGV),
+        ending == Ending::Exited(0) || ending == Ending::Exited(77) || ending == Ending::Killed(libc::SIGSEGV),
         "{ending:?}"
     );
 }
@@ -336,11 +293,7 @@ fn daemons_end_with_the_program_that_was_run() {
     ));
     assert_eq!(serve(&mut running, go_on), Ending::Exited(3));
     wait_until("the daemon starts", || file.exists());
-    let pid: u32 = std::fs::read_to_string(&file)
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap();
+    let pid: u32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
     assert!(lives(pid));
     let guardian = running.guardian();
     running.end();
@@ -358,11 +311,7 @@ fn a_killed_guardian_ends_the_tree() {
         file.display()
     ));
     wait_until("the daemon starts", || file.exists());
-    let daemon: u32 = std::fs::read_to_string(&file)
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap();
+    let daemon: u32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
     let program = running.pid();
     assert!(lives(daemon) && lives(program));
     rustix::process::kill_process(
@@ -370,10 +319,7 @@ fn a_killed_guardian_ends_the_tree() {
         rustix::process::Signal::KILL,
     )
     .unwrap();
-    assert_eq!(
-        serve(&mut running, go_on),
-        Ending::GuardianLost
-    );
+    assert_eq!(serve(&mut running, go_on), Ending::GuardianLost);
     assert!(!lives(daemon));
     assert!(!lives(program));
 }
@@ -391,11 +337,7 @@ fn engine_to_be_killed() {
         file.display()
     ));
     wait_until("the daemon starts", || file.exists());
-    std::fs::write(
-        file.with_extension("all.new"),
-        format!("{} {}", running.pid(), running.guardian()),
-    )
-    .unwrap();
+    std::fs::write(file.with_extension("all.new"), format!("{} {}", running.pid(), running.guardian())).unwrap();
     std::fs::rename(file.with_extension("all.new"), file.with_extension("all")).unwrap();
     std::thread::sleep(Duration::from_secs(60));
 }
@@ -413,24 +355,13 @@ fn a_killed_engine_ends_the_tree() {
         .unwrap();
     let all = file.with_extension("all");
     wait_until("the engine starts its program", || all.exists());
-    let mut pids: Vec<u32> = std::fs::read_to_string(&all)
-        .unwrap()
-        .split_whitespace()
-        .map(|p| p.parse().unwrap())
-        .collect();
-    pids.push(
-        std::fs::read_to_string(&file)
-            .unwrap()
-            .trim()
-            .parse()
-            .unwrap(),
-    );
+    let mut pids: Vec<u32> =
+        std::fs::read_to_string(&all).unwrap().split_whitespace().map(|p| p.parse().unwrap()).collect();
+    pids.push(std::fs::read_to_string(&file).unwrap().trim().parse().unwrap());
     assert!(pids.iter().all(|p| lives(*p)));
     engine.kill().unwrap();
     engine.wait().unwrap();
-    wait_until("the guardian ends the tree", || {
-        !pids.iter().any(|p| lives(*p))
-    });
+    wait_until("the guardian ends the tree", || !pids.iter().any(|p| lives(*p)));
 }
 
 #[test]
@@ -440,28 +371,14 @@ fn an_isolated_program_sees_no_interface() {
     let directory = Directory::new("isolate");
     let out = directory.file("out");
     let script = format!("grep -c : /proc/net/dev > {}", out.display());
-    let arguments = ["/bin/sh", "-c", &script]
-        .iter()
-        .map(OsString::from)
-        .collect();
-    let mut running = match launch(
-        &Command {
-            arguments,
-            isolate: true,
-            ..Command::default()
-        },
-        &signals,
-    ) {
+    let arguments = ["/bin/sh", "-c", &script].iter().map(OsString::from).collect();
+    let mut running = match launch(&Command { arguments, isolate: true, ..Command::default() }, &signals) {
         Ok(running) => running,
         // Some systems forbid it to everyone.
         Err(LaunchError::NoIsolation(_)) => return,
         Err(e) => panic!("{e}"),
     };
     assert_eq!(serve(&mut running, go_on), Ending::Exited(0));
-    let interfaces: u32 = std::fs::read_to_string(&out)
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap();
+    let interfaces: u32 = std::fs::read_to_string(&out).unwrap().trim().parse().unwrap();
     assert!(interfaces <= 1, "{interfaces}");
 }
