@@ -1,6 +1,7 @@
 //! Serves TCP from Wireway's stack over a device of our own: each UDP datagram carries one Ethernet frame, as QEMU's
 //! `-netdev dgram` and many tunnels have it. `serve_tcp LOCAL PEER` echoes on 10.9.0.1 port 7.
 
+use std::io::Read;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant as Clock};
 
@@ -16,7 +17,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let clock = Clock::now();
     let now = || Instant::from_nanos(clock.elapsed().as_nanos() as u64);
-    let mut host = Host::new(Settings::default(), seed()?);
+    let mut seed = [0; 32];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
+    let mut host = Host::new(Settings::default(), seed);
     let eth0 = host.add_interface(
         now(),
         InterfaceConfig {
@@ -43,8 +46,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }
                 continue;
             }
-            // Echo; end the connection when the peer has.
-            match host.recv(now(), event.socket, &mut buffer, ReceiveFlags::default()) {
+            // Echo as much as can be sent; end the connection when the peer has.
+            let room = host.send_space(event.socket).min(buffer.len());
+            match host.recv(now(), event.socket, &mut buffer[..room], ReceiveFlags::default()) {
+                Ok(0) if room == 0 => {}
                 Ok(0) => host.close(now(), event.socket)?,
                 Ok(len) => drop(host.send(now(), event.socket, &buffer[..len], SendFlags::default())?),
                 Err(Error::WouldBlock) => {}
@@ -55,10 +60,4 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             device.send(&frame.to_vec())?;
         }
     }
-}
-
-fn seed() -> std::io::Result<[u8; 32]> {
-    let mut seed = [0; 32];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut seed)?;
-    Ok(seed)
 }
