@@ -1,5 +1,7 @@
 //! What a host tells its owner about sockets: readiness, as poll(2) names it.
 
+use std::collections::VecDeque;
+
 use crate::SocketId;
 
 bitflags::bitflags! {
@@ -29,4 +31,36 @@ pub struct Event {
     pub socket: SocketId,
     /// Its readiness now.
     pub ready: Ready,
+}
+
+/// Kept in each socket: whether it stands in the host's list of sockets to report.
+#[derive(Debug, Default)]
+pub(crate) struct Dirty(bool);
+
+impl Dirty {
+    /// The socket was taken from the list.
+    pub fn clear(&mut self) {
+        self.0 = false;
+    }
+}
+
+/// The sockets to report, each once, in the order in which they changed.
+#[derive(Debug, Default)]
+pub(crate) struct Events {
+    queue: VecDeque<SocketId>,
+}
+
+impl Events {
+    /// The readiness of `socket` may have changed. `dirty` is the socket's own.
+    pub fn mark(&mut self, socket: SocketId, dirty: &mut Dirty) {
+        if !dirty.0 {
+            dirty.0 = true;
+            self.queue.push_back(socket);
+        }
+    }
+
+    /// The next socket to report. It may have been closed since; else its `Dirty` is to be cleared.
+    pub fn pop(&mut self) -> Option<SocketId> {
+        self.queue.pop_front()
+    }
 }

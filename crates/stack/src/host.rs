@@ -5,10 +5,13 @@
 //! received for one, it hands back to `Host::receive`, which dispatches on the protocol.
 
 use wireway_packet::{Instant, Packet};
+use wireway_wire::Protocol;
 
-use crate::net::Net;
+use crate::net::{Inbound, Net};
 use crate::raw::Raw;
+use crate::socket::SocketFamily;
 use crate::tcp::Tcp;
+use crate::timer::TimerKey;
 use crate::udp::Udp;
 use crate::{Counters, Event, InterfaceConfig, InterfaceId, Settings};
 
@@ -23,8 +26,11 @@ pub struct Host {
 impl Host {
     /// A host with only `lo` (127.0.0.1/8, MTU 65,536). All its randomness comes from `seed`.
     pub fn new(settings: Settings, seed: [u8; 32]) -> Host {
-        let _ = (settings, seed);
-        todo!()
+        let mut net = Net::new(settings, seed);
+        let tcp = Tcp::new(&mut net);
+        let udp = Udp::new(&mut net);
+        let raw = Raw::new(&mut net);
+        Host { net, tcp, udp, raw }
     }
 
     /// Adds an interface and brings it up. Fails with EINVAL on an MTU or prefix out of range.
@@ -35,8 +41,16 @@ impl Host {
 
     /// Takes in one frame that `interface` received.
     pub fn receive(&mut self, now: Instant, interface: InterfaceId, packet: Packet) {
-        let _ = (now, interface, packet);
-        todo!()
+        if let Some(inbound) = self.net.receive(now, interface, packet) {
+            self.dispatch(now, inbound);
+        }
+    }
+
+    fn dispatch(&mut self, now: Instant, inbound: Inbound) {
+        match Protocol(inbound.protocol) {
+            Protocol::TCP => self.tcp.receive(&mut self.net, now, inbound),
+            _ => todo!(),
+        }
     }
 
     /// The next frame to transmit by `interface`, if there is one.
@@ -48,22 +62,36 @@ impl Host {
     /// Runs what is due: timers, and packets on `lo`. Call it when [`poll_at`](Self::poll_at) says so, and after a batch of
     /// receptions or socket calls.
     pub fn poll(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
+        while let Some(key) = self.net.timers.pop(now) {
+            match key {
+                TimerKey::Tcp { index, generation } => self.tcp.on_timer(&mut self.net, now, index, generation),
+                _ => todo!(),
+            }
+        }
     }
 
     /// When [`poll`](Self::poll) has something to do next; `None` if nothing is pending. A time in the past means now.
     pub fn poll_at(&self) -> Option<Instant> {
-        todo!()
+        self.net.timers.next_at()
     }
 
     /// The next socket whose readiness may have changed.
     pub fn next_event(&mut self) -> Option<Event> {
-        todo!()
+        loop {
+            let socket = self.net.events.pop()?;
+            let ready = match socket.family {
+                SocketFamily::Tcp => self.tcp.take_event(socket),
+                SocketFamily::Udp => self.udp.take_event(socket),
+                SocketFamily::Raw => self.raw.take_event(socket),
+            };
+            if let Some(ready) = ready {
+                return Some(Event { socket, ready });
+            }
+        }
     }
 
     /// What was counted so far.
     pub fn counters(&self) -> &Counters {
-        todo!()
+        &self.net.counters
     }
 }

@@ -5,7 +5,8 @@
 //! socket calls; what happened to sockets comes out of [`next_event`](Host::next_event).
 //!
 //! Where to look:
-//! - the whole: `host.rs`; tunables, named as Linux's sysctls: `settings.rs`; drops and counters: `counters.rs`
+//! - the whole: `host.rs`; tunables, named as Linux's sysctls: `settings.rs`; drops and counters: `counters.rs`; timers:
+//!   `timer.rs`; readiness: `event.rs`
 //! - layers 2 and 3: `net.rs` and the files it names
 //! - transports: `tcp/`, `udp.rs`, `raw.rs`
 //! - socket calls: `socket/`
@@ -17,12 +18,14 @@ mod host;
 mod interface;
 mod net;
 mod raw;
+mod rng;
 mod settings;
 mod socket;
 mod tcp;
+mod timer;
 mod udp;
 
-pub use counters::Counters;
+pub use counters::{Counter, Counters, DropReason};
 pub use error::{Error, Result};
 pub use event::{Event, Ready};
 pub use host::Host;

@@ -1,14 +1,102 @@
 //! Every tunable of a host, one typed field each, named as Linux's sysctl.
 
+use core::time::Duration;
+
 /// The tunables of a host with their defaults, which are Linux's where Linux has them.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// net.ipv4.ip_default_ttl
     pub ip_default_ttl: u8,
+    /// net.ipv4.ip_local_port_range: ports that are picked for sockets that asked for none, ends included.
+    pub ip_local_port_range: (u16, u16),
+    /// net.ipv4.ip_nonlocal_bind: bind to addresses that no interface has.
+    pub ip_nonlocal_bind: bool,
+    /// net.ipv4.ipfrag_high_thresh: bytes that fragments waiting for others may hold.
+    pub ipfrag_high_thresh: usize,
+    /// net.ipv4.ipfrag_time: how long fragments wait for the others.
+    pub ipfrag_time: Duration,
+    /// net.ipv4.route.min_pmtu: the least path MTU that is believed, in bytes.
+    pub ip_rt_min_pmtu: u16,
+    /// net.ipv4.route.mtu_expires: how long a learnt path MTU is used.
+    pub ip_rt_mtu_expires: Duration,
+    /// net.ipv4.icmp_echo_ignore_all
+    pub icmp_echo_ignore_all: bool,
+    /// net.ipv4.icmp_echo_ignore_broadcasts
+    pub icmp_echo_ignore_broadcasts: bool,
+    /// net.ipv4.icmp_ratelimit: the least time between two ICMP messages to one destination; zero turns the limit off.
+    pub icmp_ratelimit: Duration,
+    /// net.ipv4.icmp_ratemask: the ICMP types that are limited, as bits.
+    pub icmp_ratemask: u32,
+    /// net.ipv4.icmp_msgs_per_sec: ICMP messages a second to all destinations.
+    pub icmp_msgs_per_sec: u32,
+    /// net.ipv4.icmp_msgs_burst
+    pub icmp_msgs_burst: u32,
+    /// net.ipv4.neigh.default.base_reachable_time: how long a confirmed neighbour is believed reachable, on average.
+    pub neigh_base_reachable_time: Duration,
+    /// net.ipv4.neigh.default.delay_first_probe_time
+    pub neigh_delay_first_probe_time: Duration,
+    /// net.ipv4.neigh.default.retrans_time: time between two solicitations.
+    pub neigh_retrans_time: Duration,
+    /// net.ipv4.neigh.default.mcast_solicit: broadcast solicitations before a neighbour is given up.
+    pub neigh_mcast_solicit: u8,
+    /// net.ipv4.neigh.default.ucast_solicit: unicast ones, to check a known neighbour.
+    pub neigh_ucast_solicit: u8,
+    /// net.ipv4.neigh.default.gc_stale_time: how long an unused neighbour is kept.
+    pub neigh_gc_stale_time: Duration,
+    /// net.ipv4.neigh.default.locktime: how long an answer stands against another one.
+    pub neigh_locktime: Duration,
+    /// net.ipv4.neigh.default.unres_qlen: packets that wait for one neighbour.
+    pub neigh_unres_qlen: usize,
+    /// net.ipv4.neigh.default.gc_thresh3: neighbours at most.
+    pub neigh_gc_thresh3: usize,
+    /// net.ipv4.conf.all.arp_notify: announce addresses when an interface comes up, even without probing.
+    pub arp_notify: bool,
+    /// net.core.netdev_max_backlog: packets that wait on `lo`.
+    pub netdev_max_backlog: usize,
+    /// net.core.netdev_budget: packets of `lo` that one poll handles.
+    pub netdev_budget: usize,
+    /// net.core.rmem_default, in bytes as getsockopt(SO_RCVBUF) reads.
+    pub rmem_default: usize,
+    /// net.core.rmem_max: the most that setsockopt(SO_RCVBUF) takes, before doubling.
+    pub rmem_max: usize,
+    /// net.core.wmem_default
+    pub wmem_default: usize,
+    /// net.core.wmem_max
+    pub wmem_max: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { ip_default_ttl: 64 }
+        Settings {
+            ip_default_ttl: 64,
+            ip_local_port_range: (32_768, 60_999),
+            ip_nonlocal_bind: false,
+            ipfrag_high_thresh: 4 << 20,
+            ipfrag_time: Duration::from_secs(30),
+            ip_rt_min_pmtu: 552,
+            ip_rt_mtu_expires: Duration::from_secs(600),
+            icmp_echo_ignore_all: false,
+            icmp_echo_ignore_broadcasts: true,
+            icmp_ratelimit: Duration::from_secs(1),
+            icmp_ratemask: 6168,
+            icmp_msgs_per_sec: 1000,
+            icmp_msgs_burst: 50,
+            neigh_base_reachable_time: Duration::from_secs(30),
+            neigh_delay_first_probe_time: Duration::from_secs(5),
+            neigh_retrans_time: Duration::from_secs(1),
+            neigh_mcast_solicit: 3,
+            neigh_ucast_solicit: 3,
+            neigh_gc_stale_time: Duration::from_secs(60),
+            neigh_locktime: Duration::from_secs(1),
+            neigh_unres_qlen: 101,
+            neigh_gc_thresh3: 1024,
+            arp_notify: false,
+            netdev_max_backlog: 1000,
+            netdev_budget: 300,
+            rmem_default: 212_992,
+            rmem_max: 212_992,
+            wmem_default: 212_992,
+            wmem_max: 212_992,
+        }
     }
 }

@@ -8,58 +8,92 @@ use wireway_packet::Instant;
 use super::*;
 use crate::{Error, Host, Ready, Result};
 
-#[allow(unused_variables)]
 impl Host {
     /// Makes a socket.
     pub fn socket(&mut self, domain: Domain, kind: Kind) -> Result<SocketId> {
-        todo!()
+        match kind {
+            Kind::Stream => self.tcp.socket(&mut self.net, domain),
+            Kind::Datagram => self.udp.socket(&mut self.net, domain),
+            Kind::Ping | Kind::Raw(_) => self.raw.socket(&mut self.net, domain, kind),
+        }
     }
 
     /// Binds to a local address; port 0 picks one (RFC 6056). EADDRINUSE, EADDRNOTAVAIL, EINVAL (bound already), EAFNOSUPPORT.
     pub fn bind(&mut self, id: SocketId, address: SocketAddr) -> Result<()> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.bind(&mut self.net, id, address),
+            SocketFamily::Udp => self.udp.bind(&mut self.net, id, address),
+            SocketFamily::Raw => self.raw.bind(&mut self.net, id, address),
+        }
     }
 
     /// Makes a TCP socket a listener, or changes a listener's backlog. A socket that is not bound gets a port.
     pub fn listen(&mut self, id: SocketId, backlog: u32) -> Result<()> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.listen(&mut self.net, id, backlog),
+            SocketFamily::Udp | SocketFamily::Raw => Err(Error::NotSupported),
+        }
     }
 
     /// Connects. TCP: EINPROGRESS, then an event with OUT or ERR; called again EALREADY, or once the first outcome:
     /// Ok (the first call after success), EISCONN. Datagram kinds: sets the peer at once.
     pub fn connect(&mut self, now: Instant, id: SocketId, peer: SocketAddr) -> Result<()> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.connect(&mut self.net, now, id, peer),
+            SocketFamily::Udp => self.udp.connect(&mut self.net, now, id, peer),
+            SocketFamily::Raw => self.raw.connect(&mut self.net, now, id, peer),
+        }
     }
 
     /// Datagram kinds: forgets the peer (connect with AF_UNSPEC). TCP: resets the connection, back to closed.
     pub fn disconnect(&mut self, now: Instant, id: SocketId) -> Result<()> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.disconnect(&mut self.net, now, id),
+            SocketFamily::Udp => self.udp.disconnect(&mut self.net, now, id),
+            SocketFamily::Raw => self.raw.disconnect(&mut self.net, now, id),
+        }
     }
 
     /// Takes the next connection of a listener, with its peer. EAGAIN if there is none.
     pub fn accept(&mut self, now: Instant, id: SocketId) -> Result<(SocketId, SocketAddr)> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.accept(&mut self.net, now, id),
+            SocketFamily::Udp | SocketFamily::Raw => Err(Error::NotSupported),
+        }
     }
 
     /// Gives a connection taken by [`accept`](Self::accept) back to its listener, to be the next again (an accept call that was interrupted).
     pub fn unaccept(&mut self, listener: SocketId, connection: SocketId) -> Result<()> {
-        todo!()
+        match listener.family {
+            SocketFamily::Tcp => self.tcp.unaccept(&mut self.net, listener, connection),
+            SocketFamily::Udp | SocketFamily::Raw => Err(Error::NotSupported),
+        }
     }
 
     /// Answers the SYN of a held connection (see [`SocketOption::HoldIncoming`]); it becomes an ordinary one.
     pub fn admit(&mut self, now: Instant, id: SocketId) -> Result<()> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.admit(&mut self.net, now, id),
+            SocketFamily::Udp | SocketFamily::Raw => Err(Error::NotSupported),
+        }
     }
 
     /// Refuses a held connection and closes its socket.
     pub fn refuse(&mut self, now: Instant, id: SocketId, refusal: Refusal) -> Result<()> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.refuse(&mut self.net, now, id, refusal),
+            SocketFamily::Udp | SocketFamily::Raw => Err(Error::NotSupported),
+        }
     }
 
     /// TCP: copies as much of `data` into the send buffer as fits and sends what may be sent. EAGAIN if nothing fits, EPIPE
     /// after shutdown, the pending error once. Connected datagram kinds: sends one datagram.
     pub fn send(&mut self, now: Instant, id: SocketId, data: &[u8], flags: SendFlags) -> Result<usize> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.send(&mut self.net, now, id, data, flags),
+            SocketFamily::Udp => self.udp.send_to(&mut self.net, now, id, data, None, None),
+            SocketFamily::Raw => self.raw.send_to(&mut self.net, now, id, data, None, None),
+        }
     }
 
     /// TCP: offers free send buffer space, at most `want` bytes in all, piece by piece to `fill`, which writes to the front
@@ -72,12 +106,18 @@ impl Host {
         flags: SendFlags,
         fill: &mut dyn FnMut(&mut [u8]) -> usize,
     ) -> Result<usize> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.send_with(&mut self.net, now, id, want, flags, fill),
+            SocketFamily::Udp | SocketFamily::Raw => Err(Error::NotSupported),
+        }
     }
 
     /// Free bytes in a TCP socket's send buffer; 0 where nothing can be sent.
     pub fn send_space(&self, id: SocketId) -> usize {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.send_space(id),
+            SocketFamily::Udp | SocketFamily::Raw => 0,
+        }
     }
 
     /// Sends one datagram to `peer`, from `source` if given (needs [`SocketOption::Transparent`] for a foreign one). A ping
@@ -90,7 +130,12 @@ impl Host {
         peer: Option<SocketAddr>,
         source: Option<SocketAddr>,
     ) -> Result<usize> {
-        todo!()
+        match id.family {
+            // On a connected stream the address is ignored, as Linux does (EISCONN is what POSIX allows too).
+            SocketFamily::Tcp => self.tcp.send(&mut self.net, now, id, data, SendFlags::default()),
+            SocketFamily::Udp => self.udp.send_to(&mut self.net, now, id, data, peer, source),
+            SocketFamily::Raw => self.raw.send_to(&mut self.net, now, id, data, peer, source),
+        }
     }
 
     /// Answers a datagram that a transparent datagram or raw socket took with ICMP destination unreachable of this code
@@ -106,12 +151,22 @@ impl Host {
         head: &[u8],
         code: u8,
     ) -> Result<()> {
-        todo!()
+        match id.family {
+            SocketFamily::Udp => self.udp.send_unreachable(&mut self.net, now, id, datagram, head, code),
+            SocketFamily::Raw => self.raw.send_unreachable(&mut self.net, now, id, datagram, head, code),
+            SocketFamily::Tcp => Err(Error::NotSupported),
+        }
     }
 
     /// TCP: copies received bytes into `buffer`. 0 at the end of the stream, EAGAIN if there are none yet, the pending error once.
     pub fn recv(&mut self, now: Instant, id: SocketId, buffer: &mut [u8], flags: ReceiveFlags) -> Result<usize> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.recv(&mut self.net, now, id, buffer, flags),
+            SocketFamily::Udp | SocketFamily::Raw => {
+                let info = self.recv_from(id, buffer, flags)?;
+                Ok(info.len.min(buffer.len()))
+            }
+        }
     }
 
     /// TCP: shows received bytes in place, at most `max`, to `take`, which returns how many of them it consumed. Returns that;
@@ -123,82 +178,140 @@ impl Host {
         max: usize,
         take: &mut dyn FnMut(&[IoSlice<'_>]) -> usize,
     ) -> Result<usize> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.recv_with(&mut self.net, now, id, max, take),
+            SocketFamily::Udp | SocketFamily::Raw => Err(Error::NotSupported),
+        }
     }
 
     /// Received bytes of a TCP socket that can be read now, or the size of the next datagram (FIONREAD).
     pub fn recv_available(&self, id: SocketId) -> usize {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.recv_available(id),
+            SocketFamily::Udp => self.udp.recv_available(id),
+            SocketFamily::Raw => self.raw.recv_available(id),
+        }
     }
 
     /// Sent bytes that the peer has not acknowledged (SIOCOUTQ).
     pub fn send_outstanding(&self, id: SocketId) -> usize {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.send_outstanding(id),
+            SocketFamily::Udp | SocketFamily::Raw => 0,
+        }
     }
 
     /// Takes the next datagram; what does not fit `buffer` is lost, and its full length is told.
     pub fn recv_from(&mut self, id: SocketId, buffer: &mut [u8], flags: ReceiveFlags) -> Result<DatagramInfo> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => Err(Error::NotSupported),
+            SocketFamily::Udp => self.udp.recv_from(&mut self.net, id, buffer, flags),
+            SocketFamily::Raw => self.raw.recv_from(&mut self.net, id, buffer, flags),
+        }
     }
 
     /// Closes one or both directions.
     pub fn shutdown(&mut self, now: Instant, id: SocketId, how: Shutdown) -> Result<()> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.shutdown(&mut self.net, now, id, how),
+            SocketFamily::Udp => self.udp.shutdown(&mut self.net, now, id, how),
+            SocketFamily::Raw => self.raw.shutdown(&mut self.net, now, id, how),
+        }
     }
 
     /// Closes the socket: the id is no longer valid. TCP goes on in the background until its state machine ends (RFC 9293
     /// §3.6), or is reset if unread data was left or SO_LINGER is zero (RFC 2525 §2.17).
     pub fn close(&mut self, now: Instant, id: SocketId) -> Result<()> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.close(&mut self.net, now, id),
+            SocketFamily::Udp => self.udp.close(&mut self.net, now, id),
+            SocketFamily::Raw => self.raw.close(&mut self.net, now, id),
+        }
     }
 
     /// Closes a TCP socket with RST.
     pub fn abort(&mut self, now: Instant, id: SocketId) -> Result<()> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.abort(&mut self.net, now, id),
+            SocketFamily::Udp | SocketFamily::Raw => Err(Error::NotSupported),
+        }
     }
 
     /// A TCP socket closed all the way: its peer has acknowledged everything (what SO_LINGER waits for).
     pub fn is_drained(&self, id: SocketId) -> bool {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.is_drained(id),
+            SocketFamily::Udp | SocketFamily::Raw => true,
+        }
     }
 
     /// The readiness of a socket now.
     pub fn ready(&self, id: SocketId) -> Ready {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.ready(id),
+            SocketFamily::Udp => self.udp.ready(id),
+            SocketFamily::Raw => self.raw.ready(id),
+        }
     }
 
     /// Takes the pending error (SO_ERROR).
     pub fn take_error(&mut self, id: SocketId) -> Option<Error> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.take_error(id),
+            SocketFamily::Udp => self.udp.take_error(id),
+            SocketFamily::Raw => self.raw.take_error(id),
+        }
     }
 
     /// The local address (getsockname). Unspecified if not bound. In the socket's domain: v4-mapped on AF_INET6.
     pub fn local_addr(&self, id: SocketId) -> Result<SocketAddr> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.local_addr(id),
+            SocketFamily::Udp => self.udp.local_addr(id),
+            SocketFamily::Raw => self.raw.local_addr(id),
+        }
     }
 
     /// The peer (getpeername), or ENOTCONN.
     pub fn peer_addr(&self, id: SocketId) -> Result<SocketAddr> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.peer_addr(id),
+            SocketFamily::Udp => self.udp.peer_addr(id),
+            SocketFamily::Raw => self.raw.peer_addr(id),
+        }
     }
 
     /// Sets an option. ENOPROTOOPT if the socket's kind has none such, EINVAL for a value out of range.
     pub fn set_option(&mut self, now: Instant, id: SocketId, option: SocketOption) -> Result<()> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.set_option(&mut self.net, now, id, option),
+            SocketFamily::Udp => self.udp.set_option(&mut self.net, now, id, option),
+            SocketFamily::Raw => self.raw.set_option(&mut self.net, now, id, option),
+        }
     }
 
     /// All options of a socket.
     pub fn options(&self, id: SocketId) -> Result<SocketOptions> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.options(id),
+            SocketFamily::Udp => self.udp.options(id),
+            SocketFamily::Raw => self.raw.options(id),
+        }
     }
 
     /// TCP_INFO. ENOPROTOOPT on other kinds.
     pub fn tcp_info(&self, now: Instant, id: SocketId) -> Result<TcpInfo> {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.info(now, id),
+            SocketFamily::Udp | SocketFamily::Raw => Err(Error::NoProtocolOption),
+        }
     }
 
     /// Whether the socket is a listener (SO_ACCEPTCONN).
     pub fn is_listening(&self, id: SocketId) -> bool {
-        todo!()
+        match id.family {
+            SocketFamily::Tcp => self.tcp.is_listening(id),
+            SocketFamily::Udp | SocketFamily::Raw => false,
+        }
     }
 }

@@ -1,0 +1,287 @@
+//! Timers of a host: a hierarchical wheel.
+//!
+//! # Theory of operation
+//!
+//! Eight wheels of 64 slots; a slot of the first holds the timers of one tick (2^20 ns, about a millisecond), a slot of
+//! the next those of 64 ticks, and so on. A timer is filed by the highest base-64 digit in which its tick differs from
+//! the current one, so the earliest timers are always in the first occupied slot of the first occupied wheel. When time
+//! reaches a slot of a higher wheel its timers are filed again, further down; each is moved at most seven times.
+//!
+//! Filing and removing are O(1) (slots are doubly linked lists through a slab). Most timers of a transport are pushed
+//! back again and again and never run: [`Timers::arm`] with a later time only notes it, and so does [`Timers::disarm`];
+//! the timer is filed anew when its old time comes. The price is a wake-up that finds nothing due.
+//!
+//! A timer never runs before its time. [`Timers::next_at`] is never later than the time of a timer (but for one tick with
+//! more than 64 timers in it, where it may be a sixteenth of a tick late), and after [`Timers::pop`] returned `None` it
+//! lies in the future.
+
+use wireway_packet::Instant;
+
+/// What a timer is for: `Host::poll` dispatches on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TimerKey {
+    /// A TCP socket: goes to `Tcp::on_timer`.
+    Tcp { index: u32, generation: u32 },
+    /// A neighbour's state.
+    Neighbour { index: u32, generation: u32 },
+    /// An interface address that is being probed, announced or defended (RFC 5227).
+    AddressClaim { interface: u16 },
+    /// A datagram that waits for its fragments.
+    Reassembly { index: u32, generation: u32 },
+    /// A learnt path MTU that expires.
+    PathMtu { index: u32, generation: u32 },
+}
+
+/// The handle of a timer, kept by its owner. A fresh one is not armed.
+#[derive(Debug)]
+pub(crate) struct Timer {
+    index: u32,
+    generation: u32,
+}
+
+impl Default for Timer {
+    fn default() -> Self {
+        Timer { index: NIL, generation: 0 }
+    }
+}
+
+const NIL: u32 = u32::MAX;
+const TICK_BITS: u32 = 20;
+const SLOT_BITS: u32 = 6;
+const SLOTS: usize = 1 << SLOT_BITS;
+/// Enough for any 64-bit time.
+const LEVELS: usize = 8;
+/// A slot with more timers than this is not searched for its earliest one; see `Timers::earliest`.
+const SEARCH: usize = 64;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    key: TimerKey,
+    /// When it is to run; `FAR_FUTURE` if it was disarmed.
+    at: Instant,
+    /// The time it is filed under: never later than `at`.
+    filed: Instant,
+    next: u32,
+    previous: u32,
+    generation: u32,
+    /// Which slot's list it is in: level * 64 + slot, or [`FREE`].
+    place: u16,
+}
+
+const FREE: u16 = u16::MAX;
+
+/// The timers of a host.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    entries: Vec<Entry>,
+    free: u32,
+    heads: [u32; LEVELS * SLOTS],
+    occupied: [u64; LEVELS],
+    /// The tick up to which slots have been emptied.
+    current: u64,
+    next: Instant,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Timers {
+            entries: Vec::new(),
+            free: NIL,
+            heads: [NIL; LEVELS * SLOTS],
+            occupied: [0; LEVELS],
+            current: 0,
+            next: Instant::FAR_FUTURE,
+        }
+    }
+}
+
+#[allow(dead_code)]
+impl Timers {
+    /// Makes `timer` run at `at`, whether it was armed or not. `key` counts when it was not.
+    pub fn arm(&mut self, timer: &mut Timer, at: Instant, key: TimerKey) {
+        if let Some(entry) = self.entry_mut(timer) {
+            entry.at = at;
+            if at >= entry.filed {
+                return;
+            }
+            self.unlink(timer.index);
+            self.link(timer.index, at);
+            return;
+        }
+        let fresh = Entry { key, at, filed: at, next: NIL, previous: NIL, generation: 0, place: FREE };
+        let index = self.free;
+        match self.entries.get_mut(index as usize) {
+            Some(entry) => {
+                self.free = entry.next;
+                *entry = Entry { generation: entry.generation, ..fresh };
+                *timer = Timer { index, generation: entry.generation };
+            }
+            None => {
+                *timer = Timer { index: self.entries.len() as u32, generation: 0 };
+                self.entries.push(fresh);
+            }
+        }
+        self.link(timer.index, at);
+    }
+
+    /// Keeps `timer` from running, at next to no cost; to be armed again soon. It costs memory until its old time.
+    pub fn disarm(&mut self, timer: &mut Timer) {
+        if let Some(entry) = self.entry_mut(timer) {
+            entry.at = Instant::FAR_FUTURE;
+        }
+    }
+
+    /// Keeps `timer` from running and frees it: for an owner that goes away.
+    pub fn cancel(&mut self, timer: &mut Timer) {
+        if self.entry_mut(timer).is_some() {
+            self.unlink(timer.index);
+            self.release(timer.index);
+        }
+        *timer = Timer::default();
+    }
+
+    /// When `timer` will run, if it is armed.
+    pub fn armed_at(&self, timer: &Timer) -> Option<Instant> {
+        let entry = self.entries.get(timer.index as usize)?;
+        (entry.generation == timer.generation && entry.at != Instant::FAR_FUTURE).then_some(entry.at)
+    }
+
+    /// When [`pop`](Self::pop) is to be called next.
+    pub fn next_at(&self) -> Option<Instant> {
+        (self.next != Instant::FAR_FUTURE).then_some(self.next)
+    }
+
+    /// Takes a timer whose time has come.
+    pub fn pop(&mut self, now: Instant) -> Option<TimerKey> {
+        if now < self.next {
+            return None;
+        }
+        let now_tick = now.as_nanos() >> TICK_BITS;
+        while let Some((level, slot)) = self.first() {
+            let shift = SLOT_BITS * level as u32;
+            let start = (self.current >> shift >> SLOT_BITS << SLOT_BITS | slot as u64) << shift;
+            if start > now_tick {
+                break;
+            }
+            if level == 0 {
+                self.current = self.current.max(start);
+                if let Some(key) = self.pop_slot(slot, now) {
+                    return Some(key);
+                }
+                if start == now_tick {
+                    break;
+                }
+            } else {
+                self.current = start;
+                let mut index = core::mem::replace(&mut self.heads[level * SLOTS + slot], NIL);
+                self.occupied[level] &= !(1 << slot);
+                while let Some(&entry) = self.entries.get(index as usize) {
+                    self.refile(index, entry.at);
+                    index = entry.next;
+                }
+            }
+        }
+        self.current = self.current.max(now_tick);
+        self.next = self.earliest(now);
+        None
+    }
+
+    /// Takes a due timer of a slot of the first wheel, filing those that were pushed back.
+    fn pop_slot(&mut self, slot: usize, now: Instant) -> Option<TimerKey> {
+        let mut index = self.heads[slot];
+        while let Some(&entry) = self.entries.get(index as usize) {
+            if entry.filed <= now {
+                self.unlink(index);
+                if entry.at <= now {
+                    self.release(index);
+                    return Some(entry.key);
+                }
+                self.refile(index, entry.at);
+            }
+            index = entry.next;
+        }
+        None
+    }
+
+    /// Files an entry that is in no list, or frees it if it was disarmed.
+    fn refile(&mut self, index: u32, at: Instant) {
+        if at == Instant::FAR_FUTURE {
+            self.release(index);
+        } else {
+            self.link(index, at);
+        }
+    }
+
+    /// The earliest time that anything is filed under, or an earlier one. Later than `now` if nothing due is left.
+    fn earliest(&self, now: Instant) -> Instant {
+        let Some((level, slot)) = self.first() else { return Instant::FAR_FUTURE };
+        let mut least = Instant::FAR_FUTURE;
+        let mut index = self.heads[level * SLOTS + slot];
+        for _ in 0..SEARCH {
+            let Some(entry) = self.entries.get(index as usize) else { return least };
+            least = least.min(entry.filed);
+            index = entry.next;
+        }
+        // A crowded slot: look again at its start, or if that has come, in a sixteenth of a tick.
+        let shift = SLOT_BITS * level as u32;
+        let start = (self.current >> shift >> SLOT_BITS << SLOT_BITS | slot as u64) << shift << TICK_BITS;
+        let soon = Instant::from_nanos(now.as_nanos() + (1 << (TICK_BITS - 4)));
+        Instant::from_nanos(start).max(soon)
+    }
+
+    /// The first occupied slot of the first occupied wheel.
+    fn first(&self) -> Option<(usize, usize)> {
+        let level = self.occupied.iter().position(|&slots| slots != 0)?;
+        Some((level, self.occupied[level].trailing_zeros() as usize))
+    }
+
+    fn entry_mut(&mut self, timer: &Timer) -> Option<&mut Entry> {
+        self.entries.get_mut(timer.index as usize).filter(|e| e.generation == timer.generation && e.place != FREE)
+    }
+
+    fn link(&mut self, index: u32, filed: Instant) {
+        let tick = (filed.as_nanos() >> TICK_BITS).max(self.current);
+        let differs = 63 - ((tick ^ self.current) | 1).leading_zeros();
+        let level = (differs / SLOT_BITS) as usize;
+        let slot = (tick >> (SLOT_BITS * level as u32)) as usize & (SLOTS - 1);
+        let place = level * SLOTS + slot;
+        let next = core::mem::replace(&mut self.heads[place], index);
+        self.occupied[level] |= 1 << slot;
+        if let Some(next) = self.entries.get_mut(next as usize) {
+            next.previous = index;
+        }
+        if let Some(entry) = self.entries.get_mut(index as usize) {
+            entry.filed = filed;
+            entry.next = next;
+            entry.previous = NIL;
+            entry.place = place as u16;
+        }
+        self.next = self.next.min(filed);
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let Some(&Entry { next, previous, place, .. }) = self.entries.get(index as usize) else { return };
+        if let Some(next) = self.entries.get_mut(next as usize) {
+            next.previous = previous;
+        }
+        match self.entries.get_mut(previous as usize) {
+            Some(previous) => previous.next = next,
+            None => {
+                let place = usize::from(place);
+                self.heads[place] = next;
+                if next == NIL {
+                    self.occupied[place / SLOTS] &= !(1 << (place % SLOTS));
+                }
+            }
+        }
+    }
+
+    fn release(&mut self, index: u32) {
+        if let Some(entry) = self.entries.get_mut(index as usize) {
+            entry.generation = entry.generation.wrapping_add(1);
+            entry.place = FREE;
+            entry.next = self.free;
+            self.free = index;
+        }
+    }
+}
