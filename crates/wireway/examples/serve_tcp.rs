@@ -11,7 +11,9 @@ use wireway::wire::MacAddr;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
-    let (Some(local), Some(peer)) = (args.next(), args.next()) else { return Err("usage: serve_tcp LOCAL PEER".into()) };
+    let (Some(local), Some(peer)) = (args.next(), args.next()) else {
+        return Err("usage: serve_tcp LOCAL PEER".into());
+    };
     let device = UdpSocket::bind(&local)?;
     device.connect(&peer)?;
 

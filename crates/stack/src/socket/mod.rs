@@ -3,8 +3,10 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
+pub(crate) mod address;
 mod calls;
 pub mod options;
+pub(crate) mod port;
 
 pub use options::{SocketOption, SocketOptions, TcpInfo};
 
