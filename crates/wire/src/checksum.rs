@@ -15,6 +15,12 @@
 //! vector has no carry out, so each lane keeps two wrapping sums: of the words, `all`, and of their high
 //! halves, `high`. The sum of the low halves is then `all - (high << 32)`, and no carry is ever lost:
 //! three vector instructions for each vector of data, where widening each half would take four.
+//!
+//! There is no "copy and sum": measured, it is no faster than a copy followed by the sum of a copy that is
+//! then in the nearest cache.
+
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -94,16 +100,6 @@ impl Sum {
         self.add_part(next.acc, usize::from(next.odd));
     }
 
-    /// Copies `src` to the start of `dst` and adds it, reading memory once. Copies, adds and returns
-    /// the number of bytes that both have room for.
-    #[inline]
-    pub fn copy_bytes(&mut self, dst: &mut [u8], src: &[u8]) -> usize {
-        let len = dst.len().min(src.len());
-        let sum = copy_and_sum(&mut dst[..len], &src[..len]);
-        self.add_part(sum, len);
-        len
-    }
-
     /// The checksum: the complement of the sum, in the host's byte order. Over data whose checksum
     /// field is filled in, it is 0 if the data are intact.
     #[inline]
@@ -178,49 +174,42 @@ fn fold(acc: u64) -> u16 {
     ((acc & 0xffff) + (acc >> 16)) as u16
 }
 
-/// Two wrapping sums for each lane: of the words, and of their high halves.
-#[derive(Default)]
-struct Lanes {
-    all: [u64; LANES],
-    high: [u64; LANES],
+#[inline]
+fn sum_bytes(bytes: &[u8]) -> u64 {
+    if bytes.len() < BLOCK { sum_tail(bytes) } else { sum_long(bytes) }
 }
 
-impl Lanes {
-    #[inline(always)]
-    fn add(&mut self, block: &[u8; BLOCK]) {
+#[inline(never)]
+fn sum_long(bytes: &[u8]) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(sum) = x86::sum(bytes) {
+        return sum;
+    }
+    sum_portable(bytes)
+}
+
+fn sum_portable(bytes: &[u8]) -> u64 {
+    let (blocks, tail) = bytes.as_chunks::<BLOCK>();
+    let mut all = [0u64; LANES];
+    let mut high = [0u64; LANES];
+    for block in blocks {
         let (words, _) = block.as_chunks::<8>();
-        for ((all, high), word) in self.all.iter_mut().zip(&mut self.high).zip(words) {
+        for ((all, high), word) in all.iter_mut().zip(&mut high).zip(words) {
             let word = u64::from_le_bytes(*word);
             *all = all.wrapping_add(word);
             *high = high.wrapping_add(word >> 32);
         }
     }
-
-    #[inline(always)]
-    fn total(self) -> u64 {
-        let all = self.all.iter().fold(0u64, |sum, x| sum.wrapping_add(*x));
-        let high = self.high.iter().fold(0u64, |sum, x| sum.wrapping_add(*x));
-        let low = all.wrapping_sub(high << 32);
-        add_carry(low, high)
-    }
+    add_carry(low_and_high(&all, &high), sum_tail(tail))
 }
 
+/// The sum of the words' low and high halves, from the lanes' two sums.
 #[inline]
-fn sum_bytes(bytes: &[u8]) -> u64 {
-    if bytes.len() < BLOCK {
-        return sum_tail(bytes);
-    }
-    sum_long(bytes)
-}
-
-#[inline(never)]
-fn sum_long(bytes: &[u8]) -> u64 {
-    let (blocks, tail) = bytes.as_chunks::<BLOCK>();
-    let mut lanes = Lanes::default();
-    for block in blocks {
-        lanes.add(block);
-    }
-    add_carry(lanes.total(), sum_tail(tail))
+fn low_and_high(all: &[u64], high: &[u64]) -> u64 {
+    let all = all.iter().fold(0u64, |sum, lane| sum.wrapping_add(*lane));
+    let high = high.iter().fold(0u64, |sum, lane| sum.wrapping_add(*lane));
+    let low = all.wrapping_sub(high << 32);
+    add_carry(low, high)
 }
 
 /// The sum of a few bytes (of any number, but slowly).
@@ -244,20 +233,4 @@ fn sum_tail(bytes: &[u8]) -> u64 {
         last += u64::from(*one);
     }
     add_carry(sum, last)
-}
-
-/// Copies `src` to `dst`, which are of one length, and returns its sum.
-#[inline(never)]
-fn copy_and_sum(dst: &mut [u8], src: &[u8]) -> u64 {
-    let (from, from_tail) = src.as_chunks::<BLOCK>();
-    let (to, to_tail) = dst.as_chunks_mut::<BLOCK>();
-    let mut lanes = Lanes::default();
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = *from;
-        lanes.add(from);
-    }
-    for (to, from) in to_tail.iter_mut().zip(from_tail) {
-        *to = *from;
-    }
-    add_carry(lanes.total(), sum_tail(from_tail))
 }

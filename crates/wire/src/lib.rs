@@ -11,7 +11,7 @@
 //!
 //! | file | format | documents |
 //! | --- | --- | --- |
-//! | `checksum.rs` | the Internet checksum | RFC 1071, 1624; pseudo headers of RFC 768, 9293, 8200 |
+//! | `checksum.rs`, `checksum/x86.rs` | the Internet checksum | RFC 1071, 1624; pseudo headers of RFC 768, 9293, 8200 |
 //! | `ethernet.rs` | Ethernet II, 802.1Q tag, MAC addresses | RFC 894, 1112 §6.4, 2464 §7 |
 //! | `arp.rs` | ARP for IPv4 on Ethernet | RFC 826, 5227 |
 //! | `protocol.rs` | the protocol numbers of IP | RFC 790's successors at IANA |
@@ -24,7 +24,10 @@
 //! | `error.rs` | why bytes were not accepted | |
 
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
 
 pub mod arp;
 pub mod checksum;
