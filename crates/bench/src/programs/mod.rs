@@ -1,0 +1,5 @@
+//! x
+pub mod serve; pub mod load;
+#[derive(clap::Args)]
+pub struct Arguments {}
+pub fn run(_: &Arguments) -> std::io::Result<()> { Ok(()) }
