@@ -3,7 +3,7 @@
 //! | file | card |
 //! | --- | --- |
 //! | `memory.rs` | two cards in one thread, joined by rings |
-//! | `tap.rs` | a Linux TAP, with the kernel at the other side |
+//! | `tap/` | a Linux TAP, with the kernel at the other side |
 //! | `shm/` | a cable in shared memory between two processes |
 //! | `impaired.rs` | any card, behind a link with rate, delay, loss … |
 //! | `monitor.rs` | any card, with somebody watching its frames: |
@@ -23,9 +23,11 @@ use wireway_wire::{EthernetHeader, MacAddr};
 
 mod impaired;
 mod memory;
+mod tap;
 
 pub use impaired::Impaired;
 pub use memory::{MemoryConfig, MemoryNic, pair};
+pub use tap::{TapConfig, TapNic};
 
 /// A network card as the engine sees it, whatever is behind it.
 pub trait Nic {

@@ -1,0 +1,104 @@
+//! The ioctls of TUN/TAP and of network interfaces that a TAP needs: tun(4)'s and netdevice(7)'s.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use libc::{c_short, c_ulong, ifreq};
+
+/// Longest interface name in bytes.
+pub const NAME_MAX: usize = libc::IFNAMSIZ - 1;
+
+/// An interface's request structure with its name filled in and all else zero.
+fn request(name: &str) -> io::Result<ifreq> {
+    // SAFETY: ifreq is plain data, for which all zeroes is a value.
+    let mut request: ifreq = unsafe { std::mem::zeroed() };
+    if name.len() > NAME_MAX {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    Ok(request)
+}
+
+/// One of the requests below, all of which read or write an ifreq.
+fn ioctl(fd: BorrowedFd<'_>, code: c_ulong, request: &mut ifreq) -> io::Result<()> {
+    // SAFETY: every code used in this file takes a pointer to an ifreq, which lives through the call.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), code, std::ptr::from_mut(request)) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Attaches an open `/dev/net/tun` to the TAP `name`, with virtio-net headers.
+pub fn attach(tun: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    let mut request = request(name)?;
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as c_short;
+    ioctl(tun, libc::TUNSETIFF as c_ulong, &mut request)
+}
+
+/// Lets the kernel leave checksums and the segmentation of TCP over IPv4 to us in what it transmits.
+pub fn enable_offloads(tun: BorrowedFd<'_>) -> io::Result<()> {
+    let offloads = c_ulong::from(libc::TUN_F_CSUM | libc::TUN_F_TSO4);
+    // SAFETY: TUNSETOFFLOAD takes its argument by value.
+    let result = unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETOFFLOAD as c_ulong, offloads) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether there is an interface of this name.
+pub fn exists(socket: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
+    match ioctl(socket, libc::SIOCGIFINDEX as c_ulong, &mut request(name)?) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The interface's MTU in bytes.
+pub fn mtu(socket: BorrowedFd<'_>, name: &str) -> io::Result<i32> {
+    let mut request = request(name)?;
+    ioctl(socket, libc::SIOCGIFMTU as c_ulong, &mut request)?;
+    // SAFETY: SIOCGIFMTU filled this member, and any bytes are an integer.
+    Ok(unsafe { request.ifr_ifru.ifru_mtu })
+}
+
+/// Sets the interface's MTU in bytes.
+pub fn set_mtu(socket: BorrowedFd<'_>, name: &str, mtu: u16) -> io::Result<()> {
+    let mut request = request(name)?;
+    request.ifr_ifru.ifru_mtu = mtu.into();
+    ioctl(socket, libc::SIOCSIFMTU as c_ulong, &mut request)
+}
+
+/// Whether the interface is up.
+pub fn is_up(socket: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
+    Ok(flags(socket, name)? & libc::IFF_UP as c_short != 0)
+}
+
+/// Brings the interface up.
+pub fn bring_up(socket: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    let mut request = request(name)?;
+    request.ifr_ifru.ifru_flags = flags(socket, name)? | libc::IFF_UP as c_short;
+    ioctl(socket, libc::SIOCSIFFLAGS as c_ulong, &mut request)
+}
+
+fn flags(socket: BorrowedFd<'_>, name: &str) -> io::Result<c_short> {
+    let mut request = request(name)?;
+    ioctl(socket, libc::SIOCGIFFLAGS as c_ulong, &mut request)?;
+    // SAFETY: SIOCGIFFLAGS filled this member, and any bytes are an integer.
+    Ok(unsafe { request.ifr_ifru.ifru_flags })
+}
+
+/// Gives the interface an IPv4 address and its network's prefix.
+pub fn set_address(socket: BorrowedFd<'_>, name: &str, address: Ipv4Addr, prefix_len: u8) -> io::Result<()> {
+    let mask = u32::MAX.checked_shl(32 - u32::from(prefix_len.min(32))).unwrap_or(0);
+    for (code, value) in [(libc::SIOCSIFADDR, address), (libc::SIOCSIFNETMASK, Ipv4Addr::from_bits(mask))] {
+        let mut request = request(name)?;
+        // The beginning of a sockaddr_in: family (already in `sa_family`), port, address.
+        let mut data = [0; 14];
+        for (to, from) in data[2..6].iter_mut().zip(value.octets()) {
+            *to = from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_addr = libc::sockaddr { sa_family: libc::AF_INET as u16, sa_data: data };
+        ioctl(socket, code as c_ulong, &mut request)?;
+    }
+    Ok(())
+}
