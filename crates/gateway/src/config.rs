@@ -146,9 +146,20 @@ mod tests {
 
     #[test]
     fn what_is_no_publish_is_refused() {
-        for text in
-            ["", "80", ":80", "80:", "80:0", "a:80", "+1:80", "65536:80", "80:80/sctp", "::1:80:80", "localhost:1:2", "1.2.3:1:2"]
-        {
+        for text in [
+            "",
+            "80",
+            ":80",
+            "80:",
+            "80:0",
+            "a:80",
+            "+1:80",
+            "65536:80",
+            "80:80/sctp",
+            "::1:80:80",
+            "localhost:1:2",
+            "1.2.3:1:2",
+        ] {
             let outcome: Result<Publish, String> = text.parse();
             assert!(outcome.is_err(), "{text}: {outcome:?}");
         }

@@ -1,1 +1,238 @@
 //! The far end of the default network: relays a host's traffic through the machine's own sockets.
+//!
+//! # Theory of operation
+//!
+//! A [`Gateway`] is a second host whose one Ethernet interface takes packets for any destination, and the [`Service`] that
+//! uses its sockets. What the program sends to an address of the world comes out of a socket here, complete with TCP's
+//! state and UDP's boundaries, and goes on through an ordinary socket of the machine: so no privilege is needed, and the
+//! machine's routes and firewall apply. Outcomes are passed on as they are: a connection is answered only when the machine's own was.
+//!
+//! The gateway's address leads to the machine's loopback address, and the DNS address to the machine's resolvers.
+//! Published ports lead the other way.
+//!
+//! Everything is driven by edges: of the machine's descriptors, and of the host's sockets. A call moves a bounded amount; what is
+//! left is done when [`Service::poll_at`] says "now", after the others had their turn.
+//!
+//! Where to look:
+//! - what leads where: `address.rs`
+//! - TCP: connections `tcp.rs`, their bytes `relay.rs`; UDP: `udp.rs`; ICMP echo: `icmp.rs`; DNS: `dns/`
+//! - published ports: `publish.rs`
+//! - the machine's sockets: `outer.rs`
+
+mod address;
+mod config;
+mod counters;
+mod dns;
+mod entropy;
+mod error;
+mod icmp;
+mod outer;
+mod publish;
+mod relay;
+mod table;
+mod tcp;
+mod udp;
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use wireway_engine::{Context, Interest, Service};
+use wireway_packet::Instant;
+use wireway_stack::{Cidr, Event, Host, InterfaceConfig, InterfaceId, Medium, Settings};
+
+pub use config::{GatewayConfig, Publish, Transport};
+pub use counters::Counters;
+pub use dns::resolv_conf::name_servers;
+pub use error::GatewayError;
+
+use address::Map;
+use dns::Dns;
+use icmp::Icmp;
+use publish::Ports;
+use tcp::{Taken, Tcp};
+use udp::Udp;
+
+/// Packets that wait for the nic.
+const QUEUE_LIMIT: usize = 1_000;
+/// Connections taken from the listener in one call.
+const BATCH: usize = 64;
+
+/// A gateway, ready to be a node of an engine: its `interface` needs a nic whose other end is the program's.
+pub struct Gateway {
+    /// The gateway's host.
+    pub host: Host,
+    /// What relays.
+    pub service: Relays,
+    /// The host's interface.
+    pub interface: InterfaceId,
+    /// What is counted.
+    pub counters: Rc<Counters>,
+    /// The published ports as they are: with the port that the machine chose, if it was asked to.
+    pub published: Vec<Publish>,
+    /// The addresses of the machine's resolvers. DNS that reaches the gateway for one of them is answered; what the
+    /// program's own host would keep (127.0.0.0/8) is to be sent to the DNS address instead.
+    pub resolvers: Vec<IpAddr>,
+}
+
+impl Gateway {
+    /// Makes a gateway, and opens the machine's ports that it is to publish.
+    pub fn new(now: Instant, config: &GatewayConfig) -> Result<Gateway, GatewayError> {
+        check(config)?;
+        let machine = name_servers(&config.resolv_conf);
+        let resolvers: Vec<IpAddr> = machine.iter().map(SocketAddr::ip).collect();
+        let servers = if config.resolvers.is_empty() { machine } else { config.resolvers.clone() };
+        let system = |errno: rustix::io::Errno| GatewayError::Entropy(errno.raw_os_error());
+        let mut host = Host::new(Settings::default(), entropy::bytes().map_err(system)?);
+        let cidr = |address| Cidr { address: IpAddr::V4(address), prefix_len: config.prefix_len };
+        let interface = host.add_interface(
+            now,
+            InterfaceConfig {
+                name: "gw0".into(),
+                medium: Medium::Ethernet(config.mac),
+                mtu: config.mtu,
+                addresses: vec![cidr(config.gateway), cidr(config.dns)],
+                features: config.features,
+                queue_limit: QUEUE_LIMIT,
+                any_destination: true,
+                probe: false,
+            },
+        )?;
+        let publish_error =
+            |(publish, errno): (Publish, rustix::io::Errno)| GatewayError::Publish(publish, errno.raw_os_error());
+        let (ports, published) = Ports::listen(&config.publish).map_err(publish_error)?;
+        let counters = Rc::new(Counters::default());
+        let udp = Udp::new(&mut host, now)?;
+        let service = Relays {
+            tcp: Tcp::new(&mut host, now)?,
+            icmp: Icmp::new(&mut host, now, u16::from_ne_bytes(entropy::bytes().map_err(system)?))?,
+            dns: Dns::new(servers, udp.socket()),
+            udp,
+            ports,
+            map: Map::new(config, resolvers.clone()),
+            counters: counters.clone(),
+            started: false,
+            more_connections: false,
+        };
+        Ok(Gateway { host, service, interface, counters, published, resolvers })
+    }
+}
+
+fn check(config: &GatewayConfig) -> Result<(), GatewayError> {
+    let mask = u32::MAX.checked_shl(32 - u32::from(config.prefix_len.min(32))).unwrap_or(0);
+    let network = config.network.to_bits() & mask;
+    let all = [config.program, config.gateway, config.dns];
+    let inside = all.iter().all(|address| {
+        let bits = address.to_bits();
+        bits & mask == network && bits != network && bits != network | !mask
+    });
+    let distinct = config.program != config.gateway && config.program != config.dns && config.gateway != config.dns;
+    let range = (1..=30).contains(&config.prefix_len);
+    if inside && distinct && range { Ok(()) } else { Err(GatewayError::Addresses) }
+}
+
+/// The gateway's service: see the crate's head.
+pub struct Relays {
+    tcp: Tcp,
+    udp: Udp,
+    icmp: Icmp,
+    dns: Dns,
+    ports: Ports,
+    map: Map,
+    counters: Rc<Counters>,
+    started: bool,
+    /// The listener has more connections than one call takes.
+    more_connections: bool,
+}
+
+/// What a gateway holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// TCP connections, in any state.
+    pub connections: usize,
+    /// UDP flows.
+    pub flows: usize,
+    /// ICMP echo flows.
+    pub echoes: usize,
+    /// DNS queries and connections.
+    pub lookups: usize,
+}
+
+impl Relays {
+    /// What is held now.
+    pub fn held(&self) -> Held {
+        Held { connections: self.tcp.len(), flows: self.udp.len(), echoes: self.icmp.len(), lookups: self.dns.len() }
+    }
+
+    fn take_connections(&mut self, cx: &mut Context<'_>) {
+        self.more_connections = true;
+        for _ in 0..BATCH {
+            match self.tcp.take(cx, &self.map, &self.counters) {
+                Some(Taken::Relayed) => {}
+                Some(Taken::Dns(socket)) => self.dns.connection(cx, socket, &self.counters),
+                None => {
+                    self.more_connections = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take_datagrams(&mut self, cx: &mut Context<'_>) {
+        let Relays { udp, dns, map, counters, .. } = self;
+        udp.event(cx, map, counters, &mut |cx, info, data| dns.datagram(cx, info, data, counters));
+    }
+}
+
+impl Service for Relays {
+    fn ready(&mut self, cx: &mut Context<'_>, token: u64, ready: Interest) {
+        match table::Part::of(token) {
+            Some(table::Part::Tcp) => self.tcp.ready(cx, token, ready, &self.counters),
+            Some(table::Part::Udp) => self.udp.ready(cx, token, ready, &self.counters),
+            Some(table::Part::Icmp) => self.icmp.ready(cx, token, &self.counters),
+            Some(table::Part::Dns) => self.dns.ready(cx, token, &self.counters),
+            Some(table::Part::Publish) => {
+                self.ports.ready(cx, token, &mut self.tcp, &mut self.udp, &self.map, &self.counters);
+            }
+            None => {}
+        }
+    }
+
+    fn event(&mut self, cx: &mut Context<'_>, event: Event) {
+        if event.socket == self.tcp.listener() {
+            self.take_connections(cx);
+        } else if event.socket == self.udp.socket() {
+            self.take_datagrams(cx);
+        } else if event.socket == self.icmp.socket() {
+            self.icmp.event(cx, &self.map, &self.counters);
+        } else if !self.tcp.event(cx, event, &self.counters) {
+            self.dns.event(cx, event, &self.counters);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if !std::mem::replace(&mut self.started, true) {
+            self.ports.start(cx);
+        }
+        if self.more_connections {
+            self.take_connections(cx);
+        }
+        self.tcp.poll(cx, &self.counters);
+        if self.udp.poll(cx, &self.counters) {
+            self.take_datagrams(cx);
+        }
+        if self.icmp.poll(cx.now) {
+            self.icmp.event(cx, &self.map, &self.counters);
+        }
+        self.dns.poll(cx, &self.counters);
+        self.ports.poll(cx, &mut self.tcp, &mut self.udp, &self.map, &self.counters);
+    }
+
+    fn poll_at(&self) -> Option<Instant> {
+        if self.more_connections {
+            return Some(Instant::ZERO);
+        }
+        let parts =
+            [self.tcp.poll_at(), self.udp.poll_at(), self.icmp.poll_at(), self.dns.poll_at(), self.ports.poll_at()];
+        parts.into_iter().flatten().min()
+    }
+}

@@ -39,7 +39,8 @@ impl<T> Table<T> {
     pub fn insert(&mut self, entry: T) -> u64 {
         self.generation = (self.generation + 1) & 0xff_ffff;
         let place = self.entries.vacant_entry();
-        let token = u64::from(self.part as u8) << 56 | u64::from(self.generation) << 32 | (place.key() as u64 & 0xffff_ffff);
+        let token =
+            u64::from(self.part as u8) << 56 | u64::from(self.generation) << 32 | (place.key() as u64 & 0xffff_ffff);
         place.insert((token, entry));
         token
     }

@@ -1,0 +1,172 @@
+//! The machine's sockets: non-blocking, closed on exec, never raising SIGPIPE.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, Protocol, RecvFlags, SocketAddrAny, SocketFlags, SocketType, ipproto, recv as sys_recv, socket_with,
+    sockopt,
+};
+use wireway_engine::Interest;
+use wireway_wire::icmpv4::unreachable;
+
+/// How every relayed socket is watched: by edges, so that one registration lasts for its life.
+pub(crate) fn edges() -> Interest {
+    Interest::IN | Interest::OUT | Interest::RDHUP | Interest::ET
+}
+
+fn family(address: SocketAddr) -> AddressFamily {
+    match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    }
+}
+
+fn open(family: AddressFamily, kind: SocketType, protocol: Protocol) -> Result<OwnedFd, Errno> {
+    socket_with(family, kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, Some(protocol))
+}
+
+/// Where a connection attempt stands.
+pub(crate) enum Connecting {
+    /// Established already.
+    Done(OwnedFd),
+    /// Its socket will become writable, or show an error.
+    Pending(OwnedFd),
+}
+
+/// Starts to connect a TCP socket to `peer`.
+pub(crate) fn connect_stream(peer: SocketAddr) -> Result<Connecting, Errno> {
+    let fd = open(family(peer), SocketType::STREAM, ipproto::TCP)?;
+    sockopt::set_tcp_nodelay(&fd, true)?;
+    match rustix::net::connect(&fd, &peer) {
+        Ok(()) => return Ok(Connecting::Done(fd)),
+        Err(Errno::INPROGRESS | Errno::INTR) => {}
+        Err(error) => return Err(error),
+    }
+    if !peer.ip().is_loopback() {
+        return Ok(Connecting::Pending(fd));
+    }
+    // On loopback the handshake is over by now, and asking again saves a turn of the loop.
+    match rustix::net::connect(&fd, &peer) {
+        Ok(()) | Err(Errno::ISCONN) => Ok(Connecting::Done(fd)),
+        Err(Errno::ALREADY | Errno::INPROGRESS | Errno::INTR) => Ok(Connecting::Pending(fd)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The other loopback address, for when nobody listens on `peer`.
+pub(crate) fn other_loopback(peer: SocketAddr) -> Option<SocketAddr> {
+    (peer.ip() == Ipv4Addr::LOCALHOST).then(|| SocketAddr::from((Ipv6Addr::LOCALHOST, peer.port())))
+}
+
+/// Prepares a connection that was accepted.
+pub(crate) fn accepted_stream(fd: &OwnedFd) {
+    // Without it small writes wait: slower, not wrong.
+    let _ = sockopt::set_tcp_nodelay(fd, true);
+}
+
+/// A UDP socket that sends to, and receives from, `peer` only.
+pub(crate) fn connect_datagram(peer: SocketAddr) -> Result<OwnedFd, Errno> {
+    let fd = open(family(peer), SocketType::DGRAM, ipproto::UDP)?;
+    rustix::net::connect(&fd, &peer)?;
+    Ok(fd)
+}
+
+/// A socket that listens for a published port.
+pub(crate) fn listen(address: SocketAddr, kind: SocketType) -> Result<(OwnedFd, SocketAddr), Errno> {
+    let protocol = if kind == SocketType::STREAM { ipproto::TCP } else { ipproto::UDP };
+    let fd = open(family(address), kind, protocol)?;
+    if kind == SocketType::STREAM {
+        sockopt::set_socket_reuseaddr(&fd, true)?;
+    }
+    rustix::net::bind(&fd, &address)?;
+    if kind == SocketType::STREAM {
+        rustix::net::listen(&fd, 4_096)?;
+    }
+    let bound = socket_addr(rustix::net::getsockname(&fd)?).unwrap_or(address);
+    Ok((fd, bound))
+}
+
+/// Accepts one connection.
+pub(crate) fn accept(listener: &OwnedFd) -> Result<(OwnedFd, SocketAddr), Errno> {
+    let (fd, peer) = rustix::net::acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+    let peer = peer.and_then(socket_addr).unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+    Ok((fd, peer))
+}
+
+pub(crate) fn socket_addr(address: SocketAddrAny) -> Option<SocketAddr> {
+    SocketAddr::try_from(address).ok()
+}
+
+/// How an echo socket frames its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Echo {
+    /// A ping socket: the kernel sets the identifier and shows the message only.
+    Ping,
+    /// A raw socket: it shows IP headers, and everybody's messages.
+    Raw,
+}
+
+/// A socket for echo requests to `peer`, as the machine allows: a ping socket (net.ipv4.ping_group_range), or a raw one (CAP_NET_RAW).
+pub(crate) fn connect_echo(peer: Ipv4Addr) -> Result<(OwnedFd, Echo), Errno> {
+    let denied = |error| matches!(error, Errno::ACCESS | Errno::PERM | Errno::PROTONOSUPPORT);
+    let (fd, echo) = match open(AddressFamily::INET, SocketType::DGRAM, ipproto::ICMP) {
+        Err(error) if denied(error) => (open(AddressFamily::INET, SocketType::RAW, ipproto::ICMP)?, Echo::Raw),
+        other => (other?, Echo::Ping),
+    };
+    rustix::net::connect(&fd, &SocketAddr::from((peer, 0)))?;
+    Ok((fd, echo))
+}
+
+/// Receives into `buffer`.
+pub(crate) fn recv(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    loop {
+        match sys_recv(&fd, &mut *buffer, RecvFlags::DONTWAIT) {
+            Err(Errno::INTR) => {}
+            other => return other.map(|(_, n)| n),
+        }
+    }
+}
+
+/// Sends `data`.
+pub(crate) fn send(fd: impl AsFd, data: &[u8]) -> Result<usize, Errno> {
+    loop {
+        match rustix::net::send(&fd, data, rustix::net::SendFlags::NOSIGNAL | rustix::net::SendFlags::DONTWAIT) {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+/// The error that is pending on a socket, if there is one.
+pub(crate) fn take_error(fd: impl AsFd) -> Option<Errno> {
+    match sockopt::socket_error(fd) {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) | Err(error) => Some(error),
+    }
+}
+
+/// Closes a TCP socket by reset (SO_LINGER of zero).
+pub(crate) fn reset(fd: OwnedFd) {
+    // Failing only means that the peer sees an orderly end.
+    let _ = sockopt::set_socket_linger(&fd, Some(Duration::ZERO));
+}
+
+/// The code of the ICMP destination unreachable message that tells of `error`, if one does (RFC 1812 §5.2.7.1).
+pub(crate) fn unreachable_code(error: Errno) -> Option<u8> {
+    match error {
+        Errno::CONNREFUSED => Some(unreachable::PORT),
+        Errno::NETUNREACH | Errno::NETDOWN | Errno::AFNOSUPPORT | Errno::INVAL => Some(unreachable::NETWORK),
+        Errno::HOSTUNREACH | Errno::HOSTDOWN | Errno::ADDRNOTAVAIL => Some(unreachable::HOST),
+        Errno::NOPROTOOPT | Errno::PROTO => Some(unreachable::PROTOCOL),
+        Errno::ACCESS | Errno::PERM => Some(unreachable::COMMUNICATION_PROHIBITED),
+        _ => None,
+    }
+}
+
+/// Whether a call failed for want of descriptors or memory, so that it may succeed later.
+pub(crate) fn is_exhausted(error: Errno) -> bool {
+    matches!(error, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS)
+}

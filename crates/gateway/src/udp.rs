@@ -1,0 +1,385 @@
+//! UDP: flows between the program and anywhere, and those of published ports.
+//!
+//! One transparent socket of the host takes what the program sends to any address. Each pair of addresses is a flow with a
+//! connected socket of the machine, so that the machine tells of ICMP errors and lets only the peer's answers in. A flow of a published port
+//! uses that port's socket instead. Flows end when idle; there is a bound on them, and the one idle longest makes room.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny};
+use wireway_engine::{Context, Interest};
+use wireway_packet::Instant;
+use wireway_stack::{DatagramInfo, Domain, Error, Host, Kind, ReceiveFlags, SocketId, SocketOption};
+use wireway_wire::icmpv4::unreachable;
+
+use crate::address::{Far, Map};
+use crate::counters::{Counters, count};
+use crate::outer;
+use crate::table::{Part, Table};
+
+/// How long a flow lasts that only one side has used (RFC 4787 §4.3 asks for two minutes where nothing else frees it; here the bound on
+/// flows would be reached by a resolver's queries first).
+const IDLE_ONE_WAY: Duration = Duration::from_secs(60);
+/// How long a flow lasts that both sides have used.
+const IDLE_TWO_WAY: Duration = Duration::from_secs(180);
+/// How often flows are looked through.
+const SWEEP: Duration = Duration::from_secs(10);
+/// Flows at a time.
+const FLOWS: usize = 2_048;
+/// Datagrams handled in one call, so that others take turns.
+const BATCH: usize = 64;
+/// The longest datagram and one byte.
+const BUFFER: usize = 1 << 16;
+
+enum Via {
+    /// A socket of its own, connected.
+    Own(OwnedFd),
+    /// A published port's socket, and the client.
+    Published(Rc<OwnedFd>, SocketAddr),
+}
+
+struct Flow {
+    program: SocketAddr,
+    /// The other end as the program sees it.
+    far: SocketAddr,
+    via: Via,
+    used: Instant,
+    from_program: bool,
+    to_program: bool,
+    /// The longest datagram that was sent lately: what an ICMP error would quote.
+    sent: DatagramInfo,
+    queued: bool,
+}
+
+impl Flow {
+    fn expires(&self) -> Instant {
+        self.used + if self.from_program && self.to_program { IDLE_TWO_WAY } else { IDLE_ONE_WAY }
+    }
+}
+
+/// The UDP relay.
+pub(crate) struct Udp {
+    socket: SocketId,
+    flows: Table<Flow>,
+    by_ends: HashMap<(SocketAddr, SocketAddr), u64>,
+    /// Flows with more to receive.
+    busy: Vec<u64>,
+    /// The program has sent more.
+    more: bool,
+    sweep_at: Option<Instant>,
+    buffer: Box<[u8]>,
+}
+
+impl Udp {
+    /// Takes datagrams to every destination.
+    pub fn new(host: &mut Host, now: Instant) -> wireway_stack::Result<Udp> {
+        let socket = host.socket(Domain::Inet, Kind::Datagram)?;
+        host.set_option(now, socket, SocketOption::Transparent(true))?;
+        host.bind(socket, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
+        host.set_option(now, socket, SocketOption::ReceiveBuffer(2 << 20))?;
+        host.set_option(now, socket, SocketOption::SendBuffer(2 << 20))?;
+        Ok(Udp {
+            socket,
+            flows: Table::new(Part::Udp),
+            by_ends: HashMap::new(),
+            busy: Vec::new(),
+            more: false,
+            sweep_at: None,
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+        })
+    }
+
+    pub fn socket(&self) -> SocketId {
+        self.socket
+    }
+
+    /// Flows there are now.
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// The program may have sent something. `dns` is given the queries for the resolver.
+    pub fn event(
+        &mut self,
+        cx: &mut Context<'_>,
+        map: &Map,
+        counters: &Counters,
+        dns: &mut dyn FnMut(&mut Context<'_>, &DatagramInfo, &[u8]),
+    ) {
+        self.more = false;
+        for _ in 0..BATCH {
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let outcome = cx.host.recv_from(self.socket, &mut buffer, ReceiveFlags::default());
+            if let Ok(info) = &outcome {
+                let data = buffer.get(..info.len).unwrap_or(&buffer);
+                match map.far(info.destination) {
+                    Far::Resolver => dns(cx, info, data),
+                    Far::Machine(peer) => self.send_out(cx, info, data, peer, counters),
+                    Far::Closed => self.refuse(cx, info, unreachable::PORT, counters),
+                    Far::Unreachable(code) => self.refuse(cx, info, code, counters),
+                    Far::Many => count(&counters.udp_broadcast),
+                }
+            }
+            self.buffer = buffer;
+            match outcome {
+                Ok(_) => {}
+                Err(Error::WouldBlock) => return,
+                // An ICMP error about what was sent to the program: of no use here.
+                Err(_) => {}
+            }
+        }
+        self.more = true;
+    }
+
+    fn refuse(&mut self, cx: &mut Context<'_>, info: &DatagramInfo, code: u8, counters: &Counters) {
+        count(&counters.udp_refused);
+        // A limit on ICMP errors is no failure.
+        let _ = cx.host.send_unreachable(cx.now, self.socket, info, &[], code);
+    }
+
+    fn send_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        info: &DatagramInfo,
+        data: &[u8],
+        peer: SocketAddr,
+        counters: &Counters,
+    ) {
+        let ends = (info.source, info.destination);
+        let known = self.by_ends.get(&ends).copied();
+        let token = match known {
+            Some(token) => token,
+            None => {
+                let fd = match outer::connect_datagram(peer) {
+                    Ok(fd) => fd,
+                    Err(error) if outer::is_exhausted(error) => {
+                        self.evict(counters);
+                        return count(&counters.udp_dropped);
+                    }
+                    Err(error) => {
+                        return self.refuse(
+                            cx,
+                            info,
+                            outer::unreachable_code(error).unwrap_or(unreachable::HOST),
+                            counters,
+                        );
+                    }
+                };
+                let Some(token) = self.insert(cx, ends, Via::Own(fd), info, counters) else { return };
+                token
+            }
+        };
+        let Some(flow) = self.flows.get_mut(token) else { return };
+        flow.used = cx.now;
+        flow.from_program = true;
+        flow.sent = *info;
+        let outcome = match &flow.via {
+            Via::Own(fd) => match outer::send(fd, data) {
+                // The error is of an earlier datagram; this one was not sent.
+                Err(error) if outer::unreachable_code(error).is_some() => {
+                    self.refuse(cx, info, outer::unreachable_code(error).unwrap_or(unreachable::HOST), counters);
+                    return;
+                }
+                other => other,
+            },
+            Via::Published(fd, client) => {
+                rustix::net::sendto(fd, data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, client)
+            }
+        };
+        count(if outcome.is_ok() { &counters.udp_datagrams_out } else { &counters.udp_dropped });
+    }
+
+    /// A flow's own socket is ready.
+    pub fn ready(&mut self, cx: &mut Context<'_>, token: u64, seen: Interest, counters: &Counters) {
+        if seen.intersects(Interest::IN | Interest::ERR) {
+            self.receive_own(cx, token, counters);
+        }
+    }
+
+    fn receive_own(&mut self, cx: &mut Context<'_>, token: u64, counters: &Counters) {
+        for _ in 0..BATCH {
+            let Some(flow) = self.flows.get_mut(token) else { return };
+            let Via::Own(fd) = &flow.via else { return };
+            match outer::recv(fd, &mut self.buffer) {
+                Ok(n) => {
+                    flow.used = cx.now;
+                    flow.to_program = true;
+                    let (program, far) = (flow.program, flow.far);
+                    self.send_in(cx, n, program, far, counters);
+                }
+                Err(Errno::AGAIN) => return,
+                Err(error) => {
+                    if let Some(code) = outer::unreachable_code(error) {
+                        let sent = flow.sent;
+                        self.refuse(cx, &sent, code, counters);
+                    }
+                }
+            }
+        }
+        if let Some(flow) = self.flows.get_mut(token)
+            && !std::mem::replace(&mut flow.queued, true)
+        {
+            self.busy.push(token);
+        }
+    }
+
+    fn send_in(&mut self, cx: &mut Context<'_>, n: usize, program: SocketAddr, far: SocketAddr, counters: &Counters) {
+        let data = self.buffer.get(..n).unwrap_or(&self.buffer);
+        let outcome = cx.host.send_to(cx.now, self.socket, data, Some(program), Some(far));
+        count(if outcome.is_ok() { &counters.udp_datagrams_in } else { &counters.udp_dropped });
+    }
+
+    /// Something came in at a published port that leads to the program's `port`. True if there is more.
+    pub fn receive_published(
+        &mut self,
+        cx: &mut Context<'_>,
+        fd: &Rc<OwnedFd>,
+        port: u16,
+        map: &Map,
+        counters: &Counters,
+    ) -> bool {
+        let program = SocketAddr::from((map.program, port));
+        for _ in 0..BATCH {
+            let received = rustix::net::recvfrom(&**fd, &mut *self.buffer, RecvFlags::DONTWAIT);
+            let (n, client) = match received {
+                Ok((_, n, client)) => (n, client.and_then(|client: SocketAddrAny| outer::socket_addr(client))),
+                Err(Errno::AGAIN) => return false,
+                // An ICMP error about an earlier answer.
+                Err(_) => continue,
+            };
+            let Some(client) = client else { continue };
+            let Some(far) = self.published_flow(cx, fd, client, program, map, counters) else {
+                count(&counters.udp_dropped);
+                continue;
+            };
+            self.send_in(cx, n, program, far, counters);
+        }
+        true
+    }
+
+    /// The address under which the program sees `client`, with a flow for it.
+    fn published_flow(
+        &mut self,
+        cx: &mut Context<'_>,
+        fd: &Rc<OwnedFd>,
+        client: SocketAddr,
+        program: SocketAddr,
+        map: &Map,
+        counters: &Counters,
+    ) -> Option<SocketAddr> {
+        let near = map.near(client.ip());
+        // Clients that share the gateway's address may need another port.
+        let others = (0..64u16).map(|step| 49_152 + (client.port().wrapping_mul(31).wrapping_add(step * 251) & 0x3fff));
+        for port in std::iter::once(client.port()).chain(others) {
+            let far = SocketAddr::from((near, port));
+            match self.by_ends.get(&(program, far)).and_then(|&token| self.flows.get_mut(token)) {
+                Some(flow) => {
+                    if let Via::Published(own, known) = &flow.via
+                        && *known == client
+                        && Rc::ptr_eq(own, fd)
+                    {
+                        flow.used = cx.now;
+                        flow.to_program = true;
+                        return Some(far);
+                    }
+                }
+                None => {
+                    let sent = DatagramInfo {
+                        len: 0,
+                        source: program,
+                        destination: far,
+                        interface: wireway_stack::InterfaceId(0),
+                        ttl: 0,
+                        tos: 0,
+                    };
+                    let token = self.insert(cx, (program, far), Via::Published(fd.clone(), client), &sent, counters)?;
+                    if let Some(flow) = self.flows.get_mut(token) {
+                        flow.to_program = true;
+                    }
+                    return Some(far);
+                }
+            }
+        }
+        None
+    }
+
+    fn insert(
+        &mut self,
+        cx: &mut Context<'_>,
+        ends: (SocketAddr, SocketAddr),
+        via: Via,
+        sent: &DatagramInfo,
+        counters: &Counters,
+    ) -> Option<u64> {
+        if self.flows.len() >= FLOWS {
+            self.evict(counters);
+        }
+        let (program, far) = ends;
+        let flow = Flow {
+            program,
+            far,
+            via,
+            used: cx.now,
+            from_program: false,
+            to_program: false,
+            sent: *sent,
+            queued: false,
+        };
+        let token = self.flows.insert(flow);
+        if let Some(Flow { via: Via::Own(fd), .. }) = self.flows.get(token)
+            && cx.register(fd.as_fd(), token, Interest::IN | Interest::ET).is_err()
+        {
+            count(&counters.udp_dropped);
+            self.flows.remove(token);
+            return None;
+        }
+        self.by_ends.insert(ends, token);
+        if self.sweep_at.is_none() {
+            self.sweep_at = Some(cx.now + SWEEP);
+        }
+        Some(token)
+    }
+
+    /// Ends the flow that was idle longest.
+    fn evict(&mut self, counters: &Counters) {
+        let oldest = self.flows.iter().min_by_key(|(_, flow)| flow.used).map(|(token, _)| token);
+        if let Some(token) = oldest {
+            count(&counters.udp_flows_evicted);
+            self.remove(token);
+        }
+    }
+
+    fn remove(&mut self, token: u64) {
+        if let Some(flow) = self.flows.remove(token) {
+            self.by_ends.remove(&(flow.program, flow.far));
+        }
+    }
+
+    /// Goes on with flows that had more than their share, and ends idle ones. True if the program has sent more.
+    pub fn poll(&mut self, cx: &mut Context<'_>, counters: &Counters) -> bool {
+        for token in std::mem::take(&mut self.busy) {
+            if let Some(flow) = self.flows.get_mut(token) {
+                flow.queued = false;
+                self.receive_own(cx, token, counters);
+            }
+        }
+        if self.sweep_at.is_some_and(|at| at <= cx.now) {
+            let idle: Vec<u64> =
+                self.flows.iter().filter(|(_, flow)| flow.expires() <= cx.now).map(|(token, _)| token).collect();
+            for token in idle {
+                self.remove(token);
+            }
+            self.sweep_at = (self.flows.len() > 0).then_some(cx.now + SWEEP);
+        }
+        self.more
+    }
+
+    pub fn poll_at(&self) -> Option<Instant> {
+        if self.more || !self.busy.is_empty() { Some(Instant::ZERO) } else { self.sweep_at }
+    }
+}
