@@ -17,11 +17,9 @@ const OFFSET_MASK: u16 = 0x1fff;
 #[repr(C)]
 pub struct Ipv4Header {
     version_ihl: u8,
-    /// Differentiated services code point (6 bits) and ECN (2 bits): the old type of service.
-    pub tos: u8,
+    tos: u8,
     total_len: U16,
-    /// The identification that a datagram's fragments share.
-    pub ident: U16,
+    ident: U16,
     flags_offset: U16,
     ttl: u8,
     protocol: Protocol,
@@ -147,12 +145,24 @@ impl Ipv4Header {
         self.checksum.set(sum);
     }
 
+    /// The identification that a datagram's fragments share.
+    #[inline]
+    pub fn ident(&self) -> u16 {
+        self.ident.get()
+    }
+
     /// Sets the identification, and brings the checksum up to date.
     #[inline]
     pub fn set_ident(&mut self, ident: u16) {
         let sum = checksum::update(self.checksum.get(), self.ident.get(), ident);
         self.ident.set(ident);
         self.checksum.set(sum);
+    }
+
+    /// Differentiated services code point (6 bits) and ECN (2 bits): the old type of service.
+    #[inline]
+    pub fn tos(&self) -> u8 {
+        self.tos
     }
 
     /// The differentiated services code point, 0 to 63.
