@@ -159,7 +159,7 @@ impl Cut {
             SegmentKind::Tcp4 => {
                 let (header, options) = Ipv4Header::mut_from_prefix(network.get_mut(self.ip..)?).ok()?;
                 header.set_total_len(u16::try_from(self.tcp - self.ip + segment_len).ok()?);
-                header.set_ident(header.ident.get().wrapping_add((self.done / self.size) as u16));
+                header.set_ident(header.ident().wrapping_add((self.done / self.size) as u16));
                 header.fill_checksum(options);
                 header.pseudo(segment_len as u32)
             }
@@ -264,7 +264,7 @@ mod tests {
         for (i, frame) in frames.iter().enumerate() {
             let (ip, rest) = wireway_wire::Ipv4View::parse(&frame[14..]).unwrap();
             ip.verify_checksum().unwrap();
-            assert_eq!(ip.header.ident.get(), 0xffffu16.wrapping_add(i as u16));
+            assert_eq!(ip.header.ident(), 0xffffu16.wrapping_add(i as u16));
             let mut sum = ip.header.pseudo(rest.len() as u32);
             sum.add_bytes(rest);
             assert!(sum.is_valid());
