@@ -225,7 +225,7 @@ fn corpus(seed: u64) -> Vec<Vec<u8>> {
         }
     }
     // A claim to the kernel's own address is true ARP, and would be believed: not malformed.
-    frames.retain(|frame| !frame.get(12..14).is_some_and(|kind| kind == [8, 6]) || !contains(frame, &KERNELS));
+    frames.retain(|frame| frame.get(12..14).is_none_or(|kind| kind != [8, 6]) || !contains(frame, &KERNELS));
     // From Fisher and Yates: one kind does not follow the other.
     for at in (1..frames.len()).rev() {
         frames.swap(at, random.below(at + 1));

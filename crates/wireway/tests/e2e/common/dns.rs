@@ -2,15 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
-use hickory_proto::rr::rdata::{A, PTR, TXT};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
+use simple_dns::rdata::{PTR, RData, TXT};
+use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE};
 
 /// The address of `answer.test`; `3.2.0.192.in-addr.arpa` points back.
 pub const ANSWER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
@@ -98,47 +96,44 @@ impl Drop for DnsServer {
 }
 
 fn reply(query: &[u8], machine: IpAddr, datagram: bool) -> Option<Vec<u8>> {
-    let query = Message::from_vec(query).ok()?;
-    let question = query.queries.first()?.clone();
-    let text = question.name().to_ascii().to_lowercase();
-    let (kind, name) = (question.query_type(), question.name().clone());
-    let record = |data| Record::from_rdata(name.clone(), 60, data);
-    let mut message = Message::new(query.metadata.id, MessageType::Response, OpCode::Query);
-    message.metadata.recursion_desired = query.metadata.recursion_desired;
-    message.metadata.recursion_available = true;
-    message.add_query(question);
-    match (text.as_str(), kind) {
-        ("silent.test.", _) => return None,
-        ("answer.test.", RecordType::A) => {
-            message.add_answer(record(RData::A(A(ANSWER))));
-        }
-        ("machine.test.", RecordType::A) => {
+    let query = Packet::parse(query).ok()?;
+    let question = query.questions.first()?;
+    let (name, kind) = (question.qname.to_string().to_lowercase(), question.qtype);
+    let large: Vec<String> = (0..20).map(large_text).collect();
+    let mut reply = Packet::new_reply(query.id());
+    reply.set_flags(PacketFlag::RECURSION_AVAILABLE | PacketFlag::RECURSION_DESIRED);
+    reply.questions.push(question.clone());
+    let mut answer = |data| {
+        reply.answers.push(ResourceRecord::new(question.qname.clone(), CLASS::IN, 60, data));
+    };
+    match (name.as_str(), kind) {
+        ("silent.test", _) => return None,
+        ("answer.test", QTYPE::TYPE(TYPE::A)) => answer(RData::A(ANSWER.into())),
+        ("machine.test", QTYPE::TYPE(TYPE::A)) => {
             if let IpAddr::V4(address) = machine {
-                message.add_answer(record(RData::A(A(address))));
+                answer(RData::A(address.into()));
             }
         }
-        ("large.test.", RecordType::TXT) => {
-            for n in 0..20 {
-                message.add_answer(record(RData::TXT(TXT::new(vec![large_text(n)]))));
+        ("large.test", QTYPE::TYPE(TYPE::TXT)) => {
+            for text in &large {
+                answer(RData::TXT(TXT::new().with_string(text).ok()?));
             }
         }
-        ("many.test.", RecordType::A) => {
-            for n in 1..=40 {
-                message.add_answer(record(RData::A(A(Ipv4Addr::new(192, 0, 2, n)))));
-            }
+        ("many.test", QTYPE::TYPE(TYPE::A)) => {
+            (1..=40).for_each(|n| answer(RData::A(Ipv4Addr::new(192, 0, 2, n).into())));
         }
-        ("3.2.0.192.in-addr.arpa.", RecordType::PTR) => {
-            message.add_answer(record(RData::PTR(PTR(Name::from_str("answer.test.").ok()?))));
+        ("3.2.0.192.in-addr.arpa", QTYPE::TYPE(TYPE::PTR)) => {
+            answer(RData::PTR(PTR(Name::new_unchecked("answer.test"))));
         }
-        ("answer.test." | "machine.test." | "large.test." | "many.test.", _) => {}
-        _ => message.metadata.response_code = ResponseCode::NXDomain,
+        ("answer.test" | "machine.test" | "large.test" | "many.test", _) => {}
+        _ => *reply.rcode_mut() = RCODE::NameError,
     }
-    let bytes = message.to_vec().ok()?;
+    let bytes = reply.build_bytes_vec_compressed().ok()?;
     // RFC 1035 §4.2.1: a datagram of more than 512 bytes is cut, and says so.
     if datagram && bytes.len() > 512 {
-        message.answers.clear();
-        message.metadata.truncation = true;
-        return message.to_vec().ok();
+        reply.answers.clear();
+        reply.set_flags(PacketFlag::TRUNCATION);
+        return reply.build_bytes_vec_compressed().ok();
     }
     Some(bytes)
 }

@@ -7,7 +7,6 @@ use std::process::Command;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::ports::wait_listening_in;
 use super::process::{Running, finish};
 use super::scene::Scene;
 
@@ -50,10 +49,5 @@ impl Machine {
             });
             thread.join().expect("a thread that does not panic")
         })
-    }
-
-    /// Waits until a TCP socket of this machine listens on `port`.
-    pub fn wait_listening(&self, port: u16) {
-        wait_listening_in(&self.holder.pid().to_string(), port);
     }
 }

@@ -24,20 +24,14 @@ pub fn free_port() -> u16 {
     panic!("no free port");
 }
 
-/// Waits until a TCP socket listens on `port`, without connecting to it, in the network namespace of `pid`
-/// (a process id or `self`).
-pub fn wait_listening_in(pid: &str, port: u16) {
+/// Waits until a TCP socket of the machine listens on `port`, without connecting to it.
+pub fn wait_listening(port: u16) {
     wait_until(&format!("port {port} is listened on"), || {
         ["tcp", "tcp6"].iter().any(|table| {
-            let table = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+            let table = std::fs::read_to_string(format!("/proc/self/net/{table}")).unwrap_or_default();
             table.lines().skip(1).any(|line| is_listening(line, port))
         })
     });
-}
-
-/// Waits until a TCP socket of the machine listens on `port`.
-pub fn wait_listening(port: u16) {
-    wait_listening_in("self", port);
 }
 
 /// A line of /proc/net/tcp: "sl local_address:PORT remote_address:PORT STATE …", in hexadecimal; 0A is LISTEN.

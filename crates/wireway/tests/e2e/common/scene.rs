@@ -43,13 +43,6 @@ impl Family {
         }
     }
 
-    /// The address of a program on the gateway network.
-    pub fn program(self) -> IpAddr {
-        match self {
-            Family::V4 => Ipv4Addr::new(10, 0, 2, 15).into(),
-        }
-    }
-
     /// Every local address, for a server to listen on.
     pub fn any(self) -> IpAddr {
         match self {
