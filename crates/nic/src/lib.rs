@@ -21,13 +21,19 @@ use wireway_packet::{Instant, Packet};
 use wireway_stack::Features;
 use wireway_wire::{EthernetHeader, MacAddr};
 
+mod capture;
 mod impaired;
 mod memory;
+mod monitor;
 mod tap;
+mod trace;
 
+pub use capture::{Capture, CaptureCounters};
 pub use impaired::Impaired;
 pub use memory::{MemoryConfig, MemoryNic, pair};
+pub use monitor::{Direction, Monitor, Monitored};
 pub use tap::{TapConfig, TapNic};
+pub use trace::Trace;
 
 /// A network card as the engine sees it, whatever is behind it.
 pub trait Nic {
