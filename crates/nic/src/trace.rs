@@ -151,7 +151,7 @@ fn ipv4(line: &mut String, first: &mut FirstNumbers, packet: &[u8]) -> Result<()
         return transport(line, first, header.protocol(), (header.src().into(), header.dst().into()), payload);
     }
     let more = if header.more_fragments() { "+" } else { "" };
-    let (id, at) = (header.ident.get(), header.fragment_offset());
+    let (id, at) = (header.ident(), header.fragment_offset());
     Ok(write!(line, ", fragment {id}:{}@{at}{more}, length {}", payload.len(), payload.len())?)
 }
 
