@@ -5,6 +5,7 @@
 //! * `programs` runs one unmodified load program over the kernel's loopback, `wireway run`, pasta and
 //!   slirp4netns.
 //! * `memory` counts the heap bytes an idle TCP connection costs.
+//! * `leak` makes thousands of short HTTP connections and watches what Wireway's processes hold.
 //! * `serve` and `load` are the two ends of that load program, usable by themselves.
 //!
 //! `docs/benchmarks.md` says how to run them and what was measured.
@@ -36,6 +37,8 @@ enum Benchmark {
     Memory(stacks::memory::Arguments),
     /// The same load program over the kernel's loopback, Wireway, pasta and slirp4netns.
     Programs(programs::Arguments),
+    /// Short HTTP connections in a row over Wireway: what its processes hold, from first to last.
+    Leak(programs::leak::Arguments),
     /// The server of the load program.
     Serve(programs::serve::Arguments),
     /// The client of the load program: one load against one server.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Benchmark::Stacks(arguments) => stacks::run(&arguments),
         Benchmark::Memory(arguments) => stacks::memory::run(&arguments),
         Benchmark::Programs(arguments) => programs::run(&arguments),
+        Benchmark::Leak(arguments) => programs::leak::run(&arguments),
         Benchmark::Serve(arguments) => programs::serve::run(&arguments),
         Benchmark::Load(arguments) => programs::load::run(&arguments),
     };

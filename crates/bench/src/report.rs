@@ -9,20 +9,15 @@ pub struct Series {
     name: String,
     samples: Vec<f64>,
     median: f64,
-    /// Why there is no figure.
+    /// Rounds that gave no sample, and why the last of them did not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    missing: Option<String>,
+    failed: Option<(usize, String)>,
 }
 
 impl Series {
     /// No samples yet.
     pub fn new(name: impl Into<String>) -> Self {
-        Series {
-            name: name.into(),
-            samples: Vec::new(),
-            median: f64::NAN,
-            missing: None,
-        }
+        Series { name: name.into(), samples: Vec::new(), median: f64::NAN, failed: None }
     }
 
     /// Adds the sample of one round.
@@ -31,9 +26,16 @@ impl Series {
         self.median = median(&self.samples);
     }
 
-    /// Records why this contender has no figure here.
+    /// Records that one round gave no sample.
     pub fn fail(&mut self, why: impl Into<String>) {
-        self.missing = Some(why.into());
+        let before = self.failed.as_ref().map_or(0, |failed| failed.0);
+        self.failed = Some((before + 1, why.into()));
+    }
+
+    fn complaint(&self) -> Option<String> {
+        let (count, why) = self.failed.as_ref()?;
+        let all = count + self.samples.len();
+        Some(format!("{count} of {all} rounds failed: {why}"))
     }
 }
 
@@ -48,11 +50,7 @@ pub struct Figure {
 impl Figure {
     /// A measurement whose first contender is the one that others are compared with.
     pub fn new(name: impl Into<String>, unit: &'static str, series: Vec<Series>) -> Self {
-        Figure {
-            name: name.into(),
-            unit,
-            series,
-        }
+        Figure { name: name.into(), unit, series }
     }
 }
 
@@ -65,10 +63,7 @@ pub fn median(samples: &[f64]) -> f64 {
         (None, _) => f64::NAN,
         (Some(&value), 1) => value,
         (Some(&upper), _) => {
-            let lower = middle
-                .checked_sub(1)
-                .and_then(|index| sorted.get(index))
-                .unwrap_or(&upper);
+            let lower = middle.checked_sub(1).and_then(|index| sorted.get(index)).unwrap_or(&upper);
             (lower + upper) / 2.0
         }
     }
@@ -93,37 +88,76 @@ pub fn human(value: f64) -> String {
     format!("{scaled:.digits$}{prefix}")
 }
 
-/// Prints the figures: a table whose last columns are the spread of the samples and the ratio to each
-/// figure's first contender, or JSON.
+/// Prints figures as JSON.
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn print(figures: &[Figure], json: bool) -> io::Result<()> {
+pub fn json(figures: &[Figure]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    if json {
-        serde_json::to_writer_pretty(&mut out, figures)?;
-        return writeln!(out);
+    serde_json::to_writer_pretty(&mut out, figures)?;
+    writeln!(out)
+}
+
+/// Prints one figure as a table: median, range of the samples, and the ratio to the first contender.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn table(figure: &Figure) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", figure.name)?;
+    let base = figure.series.first().map_or(f64::NAN, |first| first.median);
+    for series in &figure.series {
+        if let Some(complaint) = series.complaint() {
+            writeln!(out, "  {:<28} {complaint}", series.name)?;
+        }
+        if series.samples.is_empty() {
+            continue;
+        }
+        let low = series.samples.iter().copied().fold(f64::NAN, f64::min);
+        let high = series.samples.iter().copied().fold(f64::NAN, f64::max);
+        writeln!(
+            out,
+            "  {:<28} {:>12}{:<8} {:>9} to {:<9} {:>6.2} x",
+            series.name,
+            human(series.median),
+            figure.unit,
+            human(low).trim_end(),
+            human(high).trim_end(),
+            series.median / base,
+        )?;
     }
+    Ok(())
+}
+
+/// Prints figures of the same contenders as one table: a line for each figure, named by the last parts
+/// of its name, a column for each contender.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn grid(name: &str, figures: &[Figure]) -> io::Result<()> {
+    let Some(first) = figures.first() else {
+        return Ok(());
+    };
+    let mut out = io::stdout().lock();
+    write!(out, "{name}\n  {:<22}", first.unit)?;
+    for series in &first.series {
+        write!(out, " {:>16}", series.name)?;
+    }
+    writeln!(out)?;
     for figure in figures {
-        writeln!(out, "{}", figure.name)?;
-        let base = figure.series.first().map_or(f64::NAN, |first| first.median);
+        let label = figure.name.strip_prefix(name).unwrap_or(&figure.name);
+        write!(out, "  {:<22}", label.trim_start_matches([',', ' ']))?;
         for series in &figure.series {
-            if let Some(why) = &series.missing {
-                writeln!(out, "  {:<28} {why}", series.name)?;
-                continue;
+            match series.samples.is_empty() {
+                true => write!(out, " {:>16}", "-")?,
+                false => write!(out, " {:>16.1}", series.median)?,
             }
-            let low = series.samples.iter().copied().fold(f64::NAN, f64::min);
-            let high = series.samples.iter().copied().fold(f64::NAN, f64::max);
-            writeln!(
-                out,
-                "  {:<28} {:>12}{:<8} {:>9} to {:<9} {:>6.2} x",
-                series.name,
-                human(series.median),
-                figure.unit,
-                human(low).trim_end(),
-                human(high).trim_end(),
-                series.median / base,
-            )?;
+        }
+        writeln!(out)?;
+    }
+    for series in &first.series {
+        if let Some(complaint) = series.complaint() {
+            writeln!(out, "  {}: {complaint}", series.name)?;
         }
     }
     Ok(())

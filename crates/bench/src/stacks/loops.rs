@@ -23,10 +23,7 @@ pub enum Amount {
 
 /// The time this thread has computed.
 fn cpu_time() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a live timespec.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
@@ -46,12 +43,7 @@ pub struct Drive<P> {
 
 impl<P: Pair> Drive<P> {
     pub fn new(settings: &Settings) -> Self {
-        Drive {
-            pair: P::new(*settings),
-            now: Duration::from_secs(1),
-            waited: Duration::ZERO,
-            idle: 0,
-        }
+        Drive { pair: P::new(*settings), now: Duration::from_secs(1), waited: Duration::ZERO, idle: 0 }
     }
 
     /// The client transmits and the server takes it in; how many frames.
@@ -93,12 +85,7 @@ impl<P: Pair> Drive<P> {
 
     /// One established connection, seen from both ends.
     #[allow(clippy::type_complexity)]
-    pub fn connection(
-        &mut self,
-    ) -> io::Result<(
-        <P::Host as Host>::Connection,
-        <P::Host as Host>::Connection,
-    )> {
+    pub fn connection(&mut self) -> io::Result<(<P::Host as Host>::Connection, <P::Host as Host>::Connection)> {
         let now = self.now;
         let client = self.pair.client().connect(now, PORT);
         loop {
@@ -208,9 +195,7 @@ pub fn bulk<P: Pair>(settings: &Settings, amount: Amount) -> io::Result<f64> {
             }
             let from = received % BLOCK;
             let sample = count.min(8);
-            let same = |at: usize| {
-                sink.get(at..at + sample) == source.get(from + at..from + at + sample)
-            };
+            let same = |at: usize| sink.get(at..at + sample) == source.get(from + at..from + at + sample);
             if !same(0) || !same(count - sample) {
                 return Err(io::Error::other("bulk: the bytes differ"));
             }

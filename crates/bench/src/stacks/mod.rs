@@ -130,11 +130,7 @@ enum Measurement {
     Connections,
 }
 
-fn measure<P: Pair>(
-    what: Measurement,
-    settings: &Settings,
-    amount: loops::Amount,
-) -> io::Result<f64> {
+fn measure<P: Pair>(what: Measurement, settings: &Settings, amount: loops::Amount) -> io::Result<f64> {
     match what {
         Measurement::Bulk => loops::bulk::<P>(settings, amount),
         Measurement::RoundTrips => loops::round_trips::<P>(settings, amount),
@@ -143,16 +139,8 @@ fn measure<P: Pair>(
 }
 
 const CONTENDERS: &[Contender] = &[
-    Contender {
-        name: "smoltcp",
-        run: measure::<smoltcp::Two>,
-        timestamps: true,
-    },
-    Contender {
-        name: "smoltcp, no timestamps",
-        run: measure::<smoltcp::Two>,
-        timestamps: false,
-    },
+    Contender { name: "smoltcp", run: measure::<smoltcp::Two>, timestamps: true },
+    Contender { name: "smoltcp, no timestamps", run: measure::<smoltcp::Two>, timestamps: false },
 ];
 
 /// Runs the benchmark and prints it.
@@ -163,18 +151,8 @@ pub fn run(arguments: &Arguments) -> io::Result<()> {
         lines.push((name, Measurement::Bulk, buffer, "bytes/s"));
     }
     let small = 64 << 10;
-    lines.push((
-        "one-byte round trips".into(),
-        Measurement::RoundTrips,
-        small,
-        "/s",
-    ));
-    lines.push((
-        "connect-exchange-close".into(),
-        Measurement::Connections,
-        small,
-        "/s",
-    ));
+    lines.push(("one-byte round trips".into(), Measurement::RoundTrips, small, "/s"));
+    lines.push(("connect-exchange-close".into(), Measurement::Connections, small, "/s"));
 
     let mut figures = Vec::new();
     for (name, what, buffer, unit) in lines {
@@ -182,21 +160,13 @@ pub fn run(arguments: &Arguments) -> io::Result<()> {
             continue;
         }
         let mut series: Vec<Series> = Vec::new();
-        let contenders = || {
-            CONTENDERS
-                .iter()
-                .filter(|contender| contender.name.contains(&arguments.stack))
-        };
+        let contenders = || CONTENDERS.iter().filter(|contender| contender.name.contains(&arguments.stack));
         for contender in contenders() {
             series.push(Series::new(contender.name));
         }
         for _ in 0..arguments.rounds {
             for (contender, series) in contenders().zip(&mut series) {
-                let settings = Settings {
-                    buffer,
-                    depth: arguments.depth,
-                    timestamps: contender.timestamps,
-                };
+                let settings = Settings { buffer, depth: arguments.depth, timestamps: contender.timestamps };
                 let amount = match arguments.work {
                     Some(work) => loops::Amount::Work(work),
                     None => loops::Amount::Time(Duration::from_secs_f64(arguments.seconds)),
@@ -204,7 +174,14 @@ pub fn run(arguments: &Arguments) -> io::Result<()> {
                 series.push((contender.run)(what, &settings, amount)?);
             }
         }
-        figures.push(Figure::new(name, unit, series));
+        let figure = Figure::new(name, unit, series);
+        if !arguments.json {
+            report::table(&figure)?;
+        }
+        figures.push(figure);
     }
-    report::print(&figures, arguments.json)
+    if arguments.json {
+        report::json(&figures)?;
+    }
+    Ok(())
 }

@@ -2,8 +2,8 @@
 //! made anew, and frames built in place in rings that are swapped, never copied or allocated.
 
 use super::{Host, Pair, Received, Settings};
-use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::iface::PollIngressSingleResult;
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp::{self, State};
 use smoltcp::time::Instant;
@@ -31,11 +31,7 @@ struct Ring {
 
 impl Ring {
     fn new(depth: usize) -> Self {
-        Ring {
-            slots: vec![(0, [0; FRAME]); depth],
-            taken: 0,
-            filled: 0,
-        }
+        Ring { slots: vec![(0, [0; FRAME]); depth], taken: 0, filled: 0 }
     }
 }
 
@@ -109,10 +105,7 @@ fn instant(now: Duration) -> Instant {
 
 impl Smoltcp {
     fn new(settings: Settings, own: u8, peer: u8) -> Self {
-        let mut nic = Nic {
-            receive: Ring::new(settings.depth),
-            transmit: Ring::new(settings.depth),
-        };
+        let mut nic = Nic { receive: Ring::new(settings.depth), transmit: Ring::new(settings.depth) };
         let mut config = Config::new(EthernetAddress([2, 0, 0, 0, 0, own]).into());
         config.random_seed = own.into();
         let mut interface = Interface::new(config, &mut nic, Instant::ZERO);
@@ -157,22 +150,16 @@ impl Host for Smoltcp {
     fn input(&mut self, now: Duration) {
         CLOCK.store(now.as_millis() as u32, Ordering::Relaxed);
         let now = instant(now);
-        while self
-            .interface
-            .poll_ingress_single(now, &mut self.nic, &mut self.sockets)
-            != PollIngressSingleResult::None
-        {}
+        while self.interface.poll_ingress_single(now, &mut self.nic, &mut self.sockets) != PollIngressSingleResult::None
+        {
+        }
     }
 
     fn output(&mut self, now: Duration) {
         CLOCK.store(now.as_millis() as u32, Ordering::Relaxed);
         let now = instant(now);
         self.interface.poll_maintenance(now);
-        while self
-            .interface
-            .poll_egress(now, &mut self.nic, &mut self.sockets)
-            != PollResult::None
-        {}
+        while self.interface.poll_egress(now, &mut self.nic, &mut self.sockets) != PollResult::None {}
     }
 
     fn poll_at(&mut self, now: Duration) -> Option<Duration> {
@@ -200,10 +187,7 @@ impl Host for Smoltcp {
 
     fn accept(&mut self) -> Option<SocketHandle> {
         let (handle, port) = self.listener?;
-        if !matches!(
-            self.tcp(handle).state(),
-            State::Established | State::CloseWait
-        ) {
+        if !matches!(self.tcp(handle).state(), State::Established | State::CloseWait) {
             return None;
         }
         self.listen(port);
@@ -259,10 +243,7 @@ impl Pair for Two {
     const TIME_WAIT: Duration = Duration::from_secs(10);
 
     fn new(settings: Settings) -> Self {
-        Two {
-            client: Smoltcp::new(settings, 1, 2),
-            server: Smoltcp::new(settings, 2, 1),
-        }
+        Two { client: Smoltcp::new(settings, 1, 2), server: Smoltcp::new(settings, 2, 1) }
     }
 
     fn client(&mut self) -> &mut Smoltcp {
@@ -274,7 +255,6 @@ impl Pair for Two {
     }
 
     fn carry(&mut self) -> usize {
-        carry(&mut self.client.nic, &mut self.server.nic)
-            + carry(&mut self.server.nic, &mut self.client.nic)
+        carry(&mut self.client.nic, &mut self.server.nic) + carry(&mut self.server.nic, &mut self.client.nic)
     }
 }
