@@ -35,6 +35,7 @@ macro_rules! in_every_setting {
 
 mod common;
 
+mod boundary;
 mod client;
 mod compiled;
 mod course;

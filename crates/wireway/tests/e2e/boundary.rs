@@ -1,0 +1,270 @@
+//! The boundary: a program's sockets are on our stack, whichever way it makes them; what is local stays as it was.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use crate::common::content::Content;
+use crate::common::http::HttpServer;
+use crate::common::process::Running;
+use crate::common::{Scene, Setting, finish, wait_until};
+
+const NONE: [&str; 0] = [];
+
+in_every_setting! {
+    as_every_user: [
+        the_loopback_inside_is_another,
+        the_addresses_are_the_stacks,
+        ipv6_sockets_carry_ipv4_and_nothing_else,
+        local_sockets_work_as_before,
+        a_descriptor_travels_between_processes,
+        io_uring_is_not_there,
+        an_inherited_socket_is_no_way_round,
+        other_families_are_refused,
+        isolated_programs_have_no_other_network,
+        an_idle_program_uses_no_processor_time,
+    ],
+    as_one_user: []
+}
+
+fn python(scene: &Scene, options: &[&str], program: &str, arguments: &[&str]) -> String {
+    finish(scene.run(options, "python3").args(["-c", program]).args(arguments)).text()
+}
+
+fn the_loopback_inside_is_another(setting: Setting) {
+    let scene = Scene::new(setting);
+    let http = HttpServer::start(scene.family.loopback());
+    let url = scene.family.local_url(http.port, "/data/1/1");
+    finish(scene.command("curl").args(["-sSf", "-o", "/dev/null", &url])).ok();
+    assert_eq!(finish(scene.run(&NONE, "curl").args(["-sS", &url])).code(), 7);
+    let program = "
+import socket, threading
+listener = socket.create_server(('127.0.0.1', 0))
+port = listener.getsockname()[1]
+def serve():
+    s, peer = listener.accept()
+    assert peer[0] == '127.0.0.1'
+    while data := s.recv(65536):
+        s.sendall(data)
+    s.close()
+threading.Thread(target=serve).start()
+s = socket.create_connection(('localhost', port))
+sent = bytes(range(256)) * 8000
+threading.Thread(target=lambda: (s.sendall(sent), s.shutdown(socket.SHUT_WR))).start()
+received = b''
+while data := s.recv(65536):
+    received += data
+print(received == sent, s.getpeername() == ('127.0.0.1', port))
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+u.bind(('127.0.0.1', 0))
+v = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+v.sendto(bytes(30000), u.getsockname())
+data, peer = u.recvfrom(65536)
+print(len(data), peer[0])
+";
+    assert_eq!(python(&scene, &[], program, &[]), "True True\n30000 127.0.0.1");
+}
+
+fn the_addresses_are_the_stacks(setting: Setting) {
+    let scene = Scene::new(setting);
+    let http = HttpServer::start(scene.family.loopback());
+    let program = "
+import socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+print(s.getsockname()[0], s.getpeername() == (sys.argv[1], int(sys.argv[2])))
+print(socket.if_nameindex()[0][1])
+";
+    let (gateway, port) = (scene.family.gateway().to_string(), http.port.to_string());
+    let text = python(&scene, &[], program, &[&gateway, &port]);
+    assert_eq!(text, "10.0.2.15 True\nlo");
+}
+
+fn ipv6_sockets_carry_ipv4_and_nothing_else(setting: Setting) {
+    let scene = Scene::new(setting);
+    let http = HttpServer::start(scene.family.loopback());
+    let program = "
+import errno, socket, sys
+s = socket.socket(socket.AF_INET6)
+s.connect(('::ffff:' + sys.argv[1], int(sys.argv[2])))
+s.sendall(b'GET /data/5/1 HTTP/1.0\\r\\n\\r\\n')
+reply = b''
+while part := s.recv(4096):
+    reply += part
+print(reply.startswith(b'HTTP/1.'), s.getpeername()[0], s.getsockname()[0])
+for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:
+    try:
+        socket.socket(socket.AF_INET6, kind).connect(('2001:db8::1', 80))
+        print('connected')
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+listener = socket.create_server(('::', 0), family=socket.AF_INET6, dualstack_ipv6=True)
+c = socket.create_connection(('127.0.0.1', listener.getsockname()[1]))
+print(listener.accept()[1][0])
+";
+    let (gateway, port) = (scene.family.gateway().to_string(), http.port.to_string());
+    let text = python(&scene, &[], program, &[&gateway, &port]);
+    let expected = "True ::ffff:10.0.2.2 ::ffff:10.0.2.15\nENETUNREACH\nENETUNREACH\n::ffff:127.0.0.1";
+    assert_eq!(text, expected);
+}
+
+/// Paths and abstract names reach the machine's processes.
+fn local_sockets_work_as_before(setting: Setting) {
+    let scene = Scene::new(setting);
+    let abstract_name = scene.unique("wireway-test-");
+    let serve = "
+import os, socket, sys
+listeners = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+for listener, name in zip(listeners, ['socket', '\\0' + sys.argv[1]]):
+    listener.bind(name)
+    listener.listen()
+os.chmod('socket', 0o777)
+print('ready', flush=True)
+for listener in listeners:
+    s, _ = listener.accept()
+    s.sendall(s.recv(100)[::-1])
+    s.close()
+";
+    let mut server = scene.command("python3");
+    let mut server = Running::start(server.args(["-c", serve, &abstract_name]));
+    server.wait_for_text("ready");
+    let program = "
+import socket, sys
+for name in 'socket', '\\0' + sys.argv[1]:
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(name)
+    s.sendall(b'hello')
+    print(s.recv(100).decode())
+";
+    assert_eq!(python(&scene, &[], program, &[&abstract_name]), "olleh\nolleh");
+    server.wait().ok();
+}
+
+fn a_descriptor_travels_between_processes(setting: Setting) {
+    let scene = Scene::new(setting);
+    let http = HttpServer::start(scene.family.loopback());
+    let program = "
+import os, socket, sys
+ours, theirs = socket.socketpair()
+if os.fork() == 0:
+    s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+    s.sendall(b'GET /data/70000/1 ')
+    socket.send_fds(theirs, [b'x'], [s.fileno()])
+    os._exit(0)
+_, descriptors, _, _ = socket.recv_fds(ours, 10, 1)
+os.wait()
+s = socket.socket(fileno=os.dup(descriptors[0]))
+os.close(descriptors[0])
+s.sendall(b'HTTP/1.0\\r\\n\\r\\n')
+os.dup2(s.fileno(), 9, inheritable=True)
+s.close()
+os.execvp('sh', ['sh', '-c', 'cat <&9'])
+";
+    let (gateway, port) = (scene.family.gateway().to_string(), http.port.to_string());
+    let mut command = scene.run(&NONE, "python3");
+    let reply = finish(command.args(["-c", program, &gateway, &port])).ok();
+    let head = reply.windows(4).position(|w| w == b"\r\n\r\n").expect("the end of the headers");
+    assert!(reply[head + 4..] == Content::bytes(70_000, 1), "the bytes differ");
+}
+
+fn io_uring_is_not_there(setting: Setting) {
+    let scene = Scene::new(setting);
+    // io_uring_setup, io_uring_enter and io_uring_register on x86-64.
+    let program = "
+import ctypes, errno
+libc = ctypes.CDLL(None, use_errno=True)
+for number in 425, 426, 427:
+    assert libc.syscall(number, 8, ctypes.create_string_buffer(120), 0, 0, 0, 0) == -1
+    print(errno.errorcode[ctypes.get_errno()])
+";
+    assert_eq!(python(&scene, &[], program, &[]), "ENOSYS\nENOSYS\nENOSYS");
+}
+
+/// Closed, or no network socket any more: it reaches nobody through the kernel.
+fn an_inherited_socket_is_no_way_round(setting: Setting) {
+    let scene = Scene::new(setting);
+    let listener = TcpListener::bind((scene.family.loopback(), 0)).expect("listen");
+    let port = listener.local_addr().expect("address").port().to_string();
+    let launch = "
+import os, socket, sys
+s = socket.socket()
+os.dup2(s.fileno(), 9, inheritable=True)
+os.execvp(sys.argv[1], sys.argv[1:])
+";
+    let inside = "
+import socket, sys
+try:
+    s = socket.socket(fileno=9)
+    s.connect(('127.0.0.1', int(sys.argv[1])))
+    print('connected')
+except OSError as error:
+    print('refused')
+";
+    let run = scene.run(&NONE, "python3");
+    let words: Vec<_> = std::iter::once(run.get_program()).chain(run.get_args()).collect();
+    let mut python: Command = scene.command("python3");
+    python.args(["-c", launch]).args(words).args(["-c", inside, &port]);
+    let outcome = finish(&mut python);
+    listener.set_nonblocking(true).expect("non-blocking");
+    assert!(listener.accept().is_err(), "the inherited socket reached the machine");
+    assert!(outcome.code() == 125 || outcome.text_of_stdout() == "refused", "{outcome}");
+}
+
+fn other_families_are_refused(setting: Setting) {
+    let scene = Scene::new(setting);
+    let program = "
+import errno, socket
+for family, kind in [(40, socket.SOCK_STREAM), (44, socket.SOCK_RAW), (socket.AF_PACKET, socket.SOCK_RAW),
+                     (socket.AF_INET, socket.SOCK_RAW)]:
+    try:
+        socket.socket(family, kind, 1 if family == socket.AF_INET else 0)
+        print(family, 'made')
+    except OSError as error:
+        print(family, errno.errorcode[error.errno])
+";
+    let text = python(&scene, &[], program, &[]);
+    for (line, family) in text.lines().zip([40, 44, 17, 2]) {
+        assert!(line.starts_with(&format!("{family} E")), "{text}");
+    }
+    assert_eq!(text.lines().count(), 4, "{text}");
+}
+
+fn isolated_programs_have_no_other_network(setting: Setting) {
+    let scene = Scene::new(setting);
+    let http = HttpServer::start(scene.family.loopback());
+    let url = scene.family.url(http.port, "/data/100000/1");
+    let body = finish(scene.run(&["--isolate"], "curl").args(["-sS", &url])).ok();
+    assert!(body == Content::bytes(100_000, 1), "the bytes differ");
+    let interfaces = "ls /proc/self/net/dev_snmp6 | tr '\\n' ' '; tail -n +3 /proc/self/net/dev | wc -l";
+    let text = finish(scene.run(&["--isolate"], "sh").args(["-c", interfaces])).text();
+    assert!(text == "lo 1" || text == "1", "{text}");
+}
+
+fn an_idle_program_uses_no_processor_time(setting: Setting) {
+    let scene = Scene::new(setting);
+    let mut idle = scene.run(&NONE, "python3");
+    let program = "
+import socket
+listener = socket.create_server(('', 7000))
+print('ready', flush=True)
+listener.accept()
+";
+    let mut idle = Running::start(idle.args(["-c", program]));
+    idle.wait_for_text("ready");
+    // Time in units of 10 ms of all our processes, before and after a while without an event.
+    let ticks = || -> u64 {
+        let one = |pid: &u32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // After the name in brackets: state, eleven others, then the user's and the system's time.
+            let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+            fields.skip(11).take(2).flat_map(str::parse::<u64>).sum::<u64>()
+        };
+        scene.processes_of_the_command().iter().map(one).sum()
+    };
+    let mut before = ticks();
+    wait_until("a second passes without a tick", || {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        let now = ticks();
+        let quiet = now == before;
+        before = now;
+        quiet
+    });
+}
