@@ -4,7 +4,7 @@
 //! number. Each connection has carried one byte each way, and what was read is given back.
 
 use super::loops::Drive;
-use super::{Host, Pair, Received, Settings, smoltcp};
+use super::{Host, Pair, Received, Settings, smoltcp, wireway};
 use crate::heap;
 use std::io;
 
@@ -21,8 +21,9 @@ pub struct Arguments {
 
 /// Runs the benchmark and prints bytes per connection and end.
 pub fn run(arguments: &Arguments) -> io::Result<()> {
-    let bytes = idle::<smoltcp::Two>(arguments)?;
-    println!("smoltcp  {bytes} bytes per idle connection");
+    println!("bytes per idle connection, with buffers of up to {} KiB", arguments.buffer >> 10);
+    println!("  wireway  {:>8}", idle::<wireway::Two>(arguments)?);
+    println!("  smoltcp  {:>8}", idle::<smoltcp::Two>(arguments)?);
     Ok(())
 }
 

@@ -14,6 +14,7 @@
 mod loops;
 pub mod memory;
 mod smoltcp;
+mod wireway;
 
 use crate::report::{self, Figure, Series};
 use std::io;
@@ -138,9 +139,11 @@ fn measure<P: Pair>(what: Measurement, settings: &Settings, amount: loops::Amoun
     }
 }
 
+/// The first is the one that the others are compared with: smoltcp as it is by default, and fastest.
 const CONTENDERS: &[Contender] = &[
-    Contender { name: "smoltcp", run: measure::<smoltcp::Two>, timestamps: true },
-    Contender { name: "smoltcp, no timestamps", run: measure::<smoltcp::Two>, timestamps: false },
+    Contender { name: "smoltcp", run: measure::<smoltcp::Two>, timestamps: false },
+    Contender { name: "smoltcp, timestamps", run: measure::<smoltcp::Two>, timestamps: true },
+    Contender { name: "wireway, timestamps", run: measure::<wireway::Two>, timestamps: true },
 ];
 
 /// Runs the benchmark and prints it.
