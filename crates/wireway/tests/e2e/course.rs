@@ -12,6 +12,7 @@ in_every_setting! {
     as_every_user: [
         a_tap_of_the_users_own,
         both_on_ours_over_a_link,
+        a_link_without_addresses,
     ],
     as_one_user: [
         arping_gets_our_address,
@@ -215,4 +216,15 @@ fn both_on_ours_over_a_link(setting: Setting) {
         three_rounds(end("10.0.0.5/24", &client), OURS, size);
         server.wait().ok();
     }
+}
+
+/// The first end is .1, the second .2.
+fn a_link_without_addresses(setting: Setting) {
+    let scene = Scene::new(setting);
+    let (client, server) = build::course(&scene, false);
+    let link = format!("link={}", scene.unique("course"));
+    let mut server = Running::start(scene.run(&["--net", &link], &server).args(["-n", "1048576", "-c", "3"]));
+    server.wait_for_text("listening");
+    three_rounds(scene.run(&["--net", &link], &client), "10.0.3.1", "1048576");
+    server.wait().ok();
 }
