@@ -136,6 +136,7 @@ names! {
         IcmpMalformed = "ICMP_MALFORMED",
         IcmpUnhandled = "ICMP_UNHANDLED",
         IcmpIgnored = "ICMP_IGNORED",
+        IcmpRateLimited = "ICMP_RATE_LIMITED",
         InvalidProtocol = "INVALID_PROTO",
         UdpChecksum = "UDP_CSUM",
         UdpMalformed = "UDP_MALFORMED",

@@ -36,6 +36,7 @@ errors! {
     InvalidArgument = 22, "EINVAL", "invalid argument";
     BrokenPipe = 32, "EPIPE", "the socket was shut down for sending";
     OutOfRange = 34, "ERANGE", "out of range";
+    NoNetwork = 64, "ENONET", "machine is not on the network";
     Proto = 71, "EPROTO", "protocol error";
     DestinationRequired = 89, "EDESTADDRREQ", "destination address required";
     MessageTooLong = 90, "EMSGSIZE", "message too long";

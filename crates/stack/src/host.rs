@@ -4,10 +4,13 @@
 //! to the transports. A transport's functions take `&mut Net` and the time; `Net` never calls a transport: what it
 //! received for one, it hands back to `Host::receive`, which dispatches on the protocol.
 
-use wireway_packet::{Instant, Packet};
-use wireway_wire::Protocol;
+use core::net::IpAddr;
 
-use crate::net::{Inbound, Net};
+use wireway_packet::{Instant, Packet};
+use wireway_wire::{MacAddr, Protocol};
+
+use crate::interface::{Cidr, Interface, InterfaceInfo};
+use crate::net::{IcmpError, IcmpInbound, Inbound, NeighbourInfo, Net, RouteEntry};
 use crate::raw::Raw;
 use crate::socket::SocketFamily;
 use crate::tcp::Tcp;
@@ -35,8 +38,7 @@ impl Host {
 
     /// Adds an interface and brings it up. Fails with EINVAL on an MTU or prefix out of range.
     pub fn add_interface(&mut self, now: Instant, config: InterfaceConfig) -> crate::Result<InterfaceId> {
-        let _ = (now, config);
-        todo!()
+        self.net.add_interface(now, &config)
     }
 
     /// Takes in one frame that `interface` received.
@@ -47,16 +49,34 @@ impl Host {
     }
 
     fn dispatch(&mut self, now: Instant, inbound: Inbound) {
+        let copied = self.raw.receive(&mut self.net, &inbound);
         match Protocol(inbound.protocol) {
             Protocol::TCP => self.tcp.receive(&mut self.net, now, inbound),
-            _ => todo!(),
+            Protocol::UDP => self.udp.receive(&mut self.net, now, inbound),
+            Protocol::ICMP => match self.net.receive_icmp(now, inbound, copied) {
+                Some(IcmpInbound::EchoReply(inbound)) => self.raw.receive_echo_reply(&mut self.net, inbound, copied),
+                Some(IcmpInbound::Error(error)) => self.dispatch_error(now, &error.get()),
+                None => {}
+            },
+            _ if copied => {}
+            _ => self.net.refuse_protocol(now, inbound),
         }
+    }
+
+    /// An ICMP error, to the socket whose packet it quotes.
+    fn dispatch_error(&mut self, now: Instant, error: &IcmpError<'_>) {
+        match Protocol(error.protocol) {
+            Protocol::TCP => self.tcp.icmp_error(&mut self.net, now, error),
+            Protocol::UDP => self.udp.icmp_error(&mut self.net, now, error),
+            _ => {}
+        }
+        self.raw.icmp_error(&mut self.net, now, error);
     }
 
     /// The next frame to transmit by `interface`, if there is one.
     pub fn transmit(&mut self, now: Instant, interface: InterfaceId) -> Option<Packet> {
-        let _ = (now, interface);
-        todo!()
+        let _ = now;
+        self.net.transmit(interface)
     }
 
     /// Runs what is due: timers, and packets on `lo`. Call it when [`poll_at`](Self::poll_at) says so, and after a batch of
@@ -65,13 +85,23 @@ impl Host {
         while let Some(key) = self.net.timers.pop(now) {
             match key {
                 TimerKey::Tcp { index, generation } => self.tcp.on_timer(&mut self.net, now, index, generation),
-                _ => todo!(),
+                other => self.net.on_timer(now, other),
+            }
+        }
+        for _ in 0..self.net.settings.netdev_budget.max(1) {
+            match self.net.receive_looped(now) {
+                Some(Some(inbound)) => self.dispatch(now, inbound),
+                Some(None) => {}
+                None => break,
             }
         }
     }
 
     /// When [`poll`](Self::poll) has something to do next; `None` if nothing is pending. A time in the past means now.
     pub fn poll_at(&self) -> Option<Instant> {
+        if self.net.has_backlog() {
+            return Some(Instant::ZERO);
+        }
         self.net.timers.next_at()
     }
 
@@ -88,6 +118,73 @@ impl Host {
                 return Some(Event { socket, ready });
             }
         }
+    }
+
+    /// An interface.
+    pub fn interface(&self, id: InterfaceId) -> Option<InterfaceInfo<'_>> {
+        self.net.interface(id).map(Interface::info)
+    }
+
+    /// All interfaces, `lo` first.
+    pub fn interfaces(&self) -> impl Iterator<Item = InterfaceInfo<'_>> {
+        self.net.interfaces.iter().map(Interface::info)
+    }
+
+    /// Adds an address to an interface, after probing if `probe` says so (RFC 5227). EINVAL, ENODEV.
+    pub fn add_address(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        address: Cidr,
+        probe: bool,
+    ) -> crate::Result<()> {
+        self.net.claim(now, interface, address, probe)
+    }
+
+    /// Removes an address from an interface. EADDRNOTAVAIL, ENODEV.
+    pub fn remove_address(&mut self, interface: InterfaceId, address: Cidr) -> crate::Result<()> {
+        self.net.disclaim(interface, address)
+    }
+
+    /// Adds a route. ENODEV, EINVAL; EADDRINUSE if there is an equal one.
+    pub fn add_route(&mut self, route: RouteEntry) -> crate::Result<()> {
+        self.net.add_route(route)
+    }
+
+    /// Removes a route. EINVAL if there is none equal to it.
+    pub fn remove_route(&mut self, route: &RouteEntry) -> crate::Result<()> {
+        self.net.remove_route(route)
+    }
+
+    /// All routes, the longest prefix first.
+    pub fn routes(&self) -> Vec<RouteEntry> {
+        self.net.routes.list()
+    }
+
+    /// All neighbours.
+    pub fn neighbours(&self) -> Vec<NeighbourInfo> {
+        self.net.neighbour_list()
+    }
+
+    /// Sets a neighbour's MAC address for good, or forgets it (`None`). EINVAL, ENOBUFS.
+    pub fn set_neighbour(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        address: IpAddr,
+        mac: Option<MacAddr>,
+    ) -> crate::Result<()> {
+        self.net.set_neighbour(now, interface, address, mac)
+    }
+
+    /// The tunables.
+    pub fn settings(&self) -> &Settings {
+        &self.net.settings
+    }
+
+    /// The tunables, to change. What exists keeps what it took from them when it was made.
+    pub fn settings_mut(&mut self) -> &mut Settings {
+        &mut self.net.settings
     }
 
     /// What was counted so far.

@@ -1,8 +1,13 @@
 //! Interfaces: what a host knows of each of its nics, and the queue of packets to transmit by it.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
+use wireway_packet::software::{Segmenter, complete_checksum};
+use wireway_packet::{Packet, PacketQueue};
 use wireway_wire::MacAddr;
+
+use crate::net::claim::Claims;
+use crate::{Error, Result};
 
 /// An interface of a host, by the order in which it was added; 0 is `lo`. Linux's ifindex is one more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,6 +20,45 @@ pub struct Cidr {
     pub address: IpAddr,
     /// Bits of the prefix: at most 32 or 128.
     pub prefix_len: u8,
+}
+
+impl Cidr {
+    /// The network: the address without its host bits.
+    pub fn network(&self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & mask32(self.prefix_len)).into(),
+            IpAddr::V6(ip) => core::net::Ipv6Addr::from_bits(ip.to_bits() & mask128(self.prefix_len)).into(),
+        }
+    }
+
+    /// Whether `address` is in this network.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.address.is_ipv4()
+            && Cidr { address, prefix_len: self.prefix_len }.network() == self.network()
+    }
+
+    /// The directed broadcast address, where there is one: not on prefixes of 31 and 32 bits (RFC 3021), nor on IPv6.
+    pub fn broadcast(&self) -> Option<Ipv4Addr> {
+        match self.address {
+            IpAddr::V4(ip) if self.prefix_len < 31 => {
+                Some(Ipv4Addr::from_bits(ip.to_bits() | !mask32(self.prefix_len)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the prefix fits the family.
+    pub(crate) fn is_valid(&self) -> bool {
+        self.prefix_len <= if self.address.is_ipv4() { 32 } else { 128 }
+    }
+}
+
+fn mask32(bits: u8) -> u32 {
+    u32::MAX.checked_shl(32 - u32::from(bits.min(32))).unwrap_or(0)
+}
+
+fn mask128(bits: u8) -> u128 {
+    u128::MAX.checked_shl(128 - u32::from(bits.min(128))).unwrap_or(0)
 }
 
 /// How an interface frames packets.
@@ -70,5 +114,160 @@ impl InterfaceConfig {
             any_destination: false,
             probe: false,
         }
+    }
+}
+
+/// What an interface counts (Linux's rtnl_link_stats64). Frames after segmentation, as they are transmitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct InterfaceStatistics {
+    pub rx_packets: u64,
+    pub rx_bytes: u64,
+    pub rx_dropped: u64,
+    pub tx_packets: u64,
+    pub tx_bytes: u64,
+    pub tx_dropped: u64,
+    pub multicast: u64,
+}
+
+/// An interface as it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct InterfaceInfo<'a> {
+    /// Its number.
+    pub id: InterfaceId,
+    /// Its name.
+    pub name: &'a str,
+    /// Its framing.
+    pub medium: Medium,
+    /// Bytes of the largest IP packet.
+    pub mtu: u32,
+    /// The addresses in use: not those still being probed.
+    pub addresses: &'a [Cidr],
+    /// Packets its transmit queue holds.
+    pub queue_limit: usize,
+    /// What it counted.
+    pub statistics: InterfaceStatistics,
+}
+
+/// The MTU of `lo`. What routes tell of it is 65,535: no IPv4 packet is longer.
+pub(crate) const LOOPBACK_MTU: u32 = 65_536;
+
+/// An interface.
+pub(crate) struct Interface {
+    pub id: InterfaceId,
+    pub name: String,
+    pub medium: Medium,
+    pub mtu: u32,
+    /// Those in use.
+    pub addresses: Vec<Cidr>,
+    pub any_destination: bool,
+    pub claims: Claims,
+    pub statistics: InterfaceStatistics,
+    features: Features,
+    queue: PacketQueue,
+    segmenter: Option<Segmenter>,
+}
+
+impl Interface {
+    pub fn loopback() -> Interface {
+        let config = InterfaceConfig {
+            name: "lo".into(),
+            medium: Medium::Loopback,
+            mtu: u16::MAX,
+            addresses: Vec::new(),
+            features: Features::default(),
+            queue_limit: 0,
+            any_destination: false,
+            probe: false,
+        };
+        Interface { mtu: LOOPBACK_MTU, ..Interface::new(InterfaceId(0), &config) }
+    }
+
+    pub fn new(id: InterfaceId, config: &InterfaceConfig) -> Interface {
+        Interface {
+            id,
+            name: config.name.clone(),
+            medium: config.medium,
+            mtu: config.mtu.into(),
+            addresses: Vec::new(),
+            any_destination: config.any_destination,
+            claims: Claims::default(),
+            statistics: InterfaceStatistics::default(),
+            features: config.features,
+            queue: PacketQueue::new(config.queue_limit),
+            segmenter: None,
+        }
+    }
+
+    pub fn info(&self) -> InterfaceInfo<'_> {
+        InterfaceInfo {
+            id: self.id,
+            name: &self.name,
+            medium: self.medium,
+            mtu: self.mtu,
+            addresses: &self.addresses,
+            queue_limit: self.queue.limit(),
+            statistics: self.statistics,
+        }
+    }
+
+    pub fn mac(&self) -> Option<MacAddr> {
+        match self.medium {
+            Medium::Ethernet(mac) => Some(mac),
+            Medium::Loopback => None,
+        }
+    }
+
+    /// The longest IP packet: the MTU, or what IP's length field can say.
+    pub fn ip_mtu(&self) -> u16 {
+        u16::try_from(self.mtu).unwrap_or(u16::MAX)
+    }
+
+    /// The address to use towards `neighbour`: one of its network, else the first.
+    pub fn source_for(&self, neighbour: IpAddr) -> Option<IpAddr> {
+        let family = || self.addresses.iter().filter(|cidr| cidr.address.is_ipv4() == neighbour.is_ipv4());
+        family().find(|cidr| cidr.contains(neighbour)).or_else(|| family().next()).map(|cidr| cidr.address)
+    }
+
+    /// Puts a frame into the transmit queue, or gives it back if the queue is full: the newest is dropped.
+    pub fn enqueue(&mut self, frame: Packet) -> Result<(), Packet> {
+        let result = self.queue.enqueue(frame);
+        if result.is_err() {
+            self.statistics.tx_dropped += 1;
+        }
+        result
+    }
+
+    /// The next frame to transmit. Here, as late as the stack can, a super-segment is cut and a checksum completed if
+    /// the nic does not do it.
+    pub fn transmit(&mut self) -> Option<Packet> {
+        let mut frame = loop {
+            if let Some(segmenter) = &mut self.segmenter {
+                match segmenter.next() {
+                    Some(frame) => break frame,
+                    None => self.segmenter = None,
+                }
+            }
+            let frame = self.queue.dequeue()?;
+            if frame.offload().segmentation.is_none() || self.features.tcp_segmentation {
+                break frame;
+            }
+            self.segmenter = Some(Segmenter::new(frame));
+        };
+        if !self.features.tx_checksum {
+            complete_checksum(&mut frame);
+        }
+        self.statistics.tx_packets += 1;
+        self.statistics.tx_bytes += frame.len() as u64;
+        Some(frame)
+    }
+}
+
+impl InterfaceConfig {
+    /// Whether an interface can be made so. EINVAL.
+    pub(crate) fn check(&self) -> Result<()> {
+        // RFC 791: every link carries 68 bytes whole.
+        let sane = self.mtu >= 68 && self.medium != Medium::Loopback && self.addresses.iter().all(Cidr::is_valid);
+        if sane { Ok(()) } else { Err(Error::InvalidArgument) }
     }
 }

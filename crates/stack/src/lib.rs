@@ -29,7 +29,8 @@ pub use counters::{Counter, Counters, DropReason};
 pub use error::{Error, Result};
 pub use event::{Event, Ready};
 pub use host::Host;
-pub use interface::{Cidr, Features, InterfaceConfig, InterfaceId, Medium};
+pub use interface::{Cidr, Features, InterfaceConfig, InterfaceId, InterfaceInfo, InterfaceStatistics, Medium};
+pub use net::{NeighbourInfo, NeighbourState, RouteEntry};
 pub use settings::Settings;
 pub use socket::options::MtuDiscover;
 pub use socket::{

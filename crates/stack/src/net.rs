@@ -1,18 +1,54 @@
 //! Layers 2 and 3 of a host, and what every protocol needs: settings, counters, randomness, timers, events.
 //!
 //! A transport sends by [`Net::send_ip`] and asks [`Net::route`] where a packet would go; what it is to receive comes
-//! back from `Net::receive` as an [`Inbound`].
+//! back from [`Net::receive`] as an [`Inbound`].
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `ethernet.rs` | frames in and out |
+//! | `arp.rs`, `claim.rs` | ARP; probing, announcing and defending own addresses |
+//! | `neighbour.rs` | the cache of next hops' MAC addresses, and packets that wait for one |
+//! | `ipv4.rs` | IPv4 in and out, and `lo` |
+//! | `fragment.rs`, `reassembly.rs`, `ident.rs` | fragments, and IP identification |
+//! | `route.rs`, `path_mtu.rs` | local addresses, routes, and what is known of a destination |
+//! | `icmp.rs`, `limit.rs` | ICMP in and out, and its rate limits |
 
-use core::net::IpAddr;
+mod arp;
+pub(crate) mod claim;
+mod ethernet;
+mod fragment;
+mod icmp;
+mod ident;
+mod ipv4;
+mod limit;
+mod neighbour;
+mod path_mtu;
+mod reassembly;
+mod route;
+
+use core::net::{IpAddr, Ipv4Addr};
+use std::collections::VecDeque;
 
 use wireway_packet::{Checksum, Instant, Packet};
-use wireway_wire::{Icmpv4Type, Ipv4Header, Sum};
+use wireway_wire::{Ipv4Header, Sum};
 
 use crate::counters::{Counters, DropReason};
 use crate::event::Events;
-use crate::rng::Rng;
-use crate::timer::Timers;
-use crate::{Error, InterfaceId, Result, Settings};
+use crate::interface::{Cidr, Interface};
+use crate::rng::{Map, Rng};
+use crate::timer::{TimerKey, Timers};
+use crate::{Error, InterfaceConfig, InterfaceId, Result, Settings};
+
+pub(crate) use icmp::IcmpInbound;
+pub use neighbour::{NeighbourInfo, NeighbourState};
+pub use route::RouteEntry;
+
+use ident::Idents;
+use limit::IcmpLimits;
+use neighbour::Neighbours;
+use path_mtu::PathMtus;
+use reassembly::Reassembly;
+use route::{DestinationCache, RoutingTable};
 
 /// Layers 2 and 3.
 pub(crate) struct Net {
@@ -21,6 +57,21 @@ pub(crate) struct Net {
     pub rng: Rng,
     pub timers: Timers,
     pub events: Events,
+    /// By their ids; the first is `lo`.
+    pub interfaces: Vec<Interface>,
+    pub routes: RoutingTable,
+    /// Each with the number of interfaces that have it.
+    local_addresses: Map<IpAddr, u32>,
+    /// Directed broadcast addresses, likewise.
+    broadcasts: Map<Ipv4Addr, u32>,
+    destinations: DestinationCache,
+    path_mtus: PathMtus,
+    neighbours: Neighbours,
+    reassembly: Reassembly,
+    idents: Idents,
+    icmp_limits: IcmpLimits,
+    /// What is on `lo`: packets from their IP header on.
+    backlog: VecDeque<Packet>,
 }
 
 /// How a transport wants its packet sent.
@@ -76,12 +127,6 @@ impl Inbound {
             Checksum::Complete => self.packet.sum(0, self.pseudo()).is_valid(),
             Checksum::Verified | Checksum::Partial { .. } => true,
         }
-    }
-
-    /// The packet as an ICMP error about it quotes it, for [`Net::send_icmp_error`]; `None` if no error may be sent about
-    /// it (RFC 1122 §3.2.2).
-    pub fn into_quote(self) -> Option<Packet> {
-        todo!()
     }
 }
 
@@ -142,43 +187,95 @@ pub(crate) enum IcmpErrorKind {
     ParameterProblem,
 }
 
-#[allow(unused_variables, dead_code)]
+impl IpMeta {
+    /// With type of service 0 and no wishes.
+    pub fn new(source: IpAddr, destination: IpAddr, protocol: u8, ttl: u8) -> IpMeta {
+        IpMeta {
+            source,
+            destination,
+            protocol,
+            ttl,
+            tos: 0,
+            dont_fragment: false,
+            ignore_path_mtu: false,
+            confirm: false,
+            interface: None,
+        }
+    }
+}
+
 impl Net {
-    /// Sends one packet, which begins with its transport header (checksum complete or partial), by the route to its
-    /// destination. ENETUNREACH, EMSGSIZE (DF and too large), ENOBUFS (dropped at a full queue).
-    pub fn send_ip(&mut self, now: Instant, meta: &IpMeta, packet: Packet) -> Result<()> {
-        todo!()
+    /// With `lo` alone.
+    pub fn new(settings: Settings, seed: [u8; 32]) -> Net {
+        let mut rng = Rng::new(seed);
+        let mut net = Net {
+            settings,
+            counters: Counters::default(),
+            timers: Timers::default(),
+            events: Events::default(),
+            interfaces: vec![Interface::loopback()],
+            routes: RoutingTable::new(&mut rng),
+            local_addresses: rng.map(),
+            broadcasts: rng.map(),
+            destinations: DestinationCache::new(&mut rng),
+            path_mtus: PathMtus::new(&mut rng),
+            neighbours: Neighbours::new(&mut rng),
+            reassembly: Reassembly::new(&mut rng),
+            idents: Idents::new(&mut rng),
+            icmp_limits: IcmpLimits::new(&mut rng),
+            backlog: VecDeque::new(),
+            rng,
+        };
+        net.install_address(InterfaceId(0), Cidr { address: Ipv4Addr::LOCALHOST.into(), prefix_len: 8 });
+        net
     }
 
-    /// Where a packet to `destination` would go. ENETUNREACH if nowhere.
-    pub fn route(&mut self, destination: IpAddr, interface: Option<InterfaceId>) -> Result<Route> {
-        todo!()
+    pub fn add_interface(&mut self, now: Instant, config: &InterfaceConfig) -> Result<InterfaceId> {
+        config.check()?;
+        if self.interfaces.iter().any(|i| i.name == config.name) {
+            return Err(Error::InvalidArgument);
+        }
+        let id = InterfaceId(u16::try_from(self.interfaces.len()).map_err(|_| Error::InvalidArgument)?);
+        self.interfaces.push(Interface::new(id, config));
+        self.destinations.clear();
+        for &cidr in &config.addresses {
+            self.claim(now, id, cidr, config.probe)?;
+        }
+        Ok(id)
     }
 
-    /// Changes whenever an earlier answer of [`route`](Self::route) may have: a transport may keep a route until then.
-    pub fn route_generation(&self) -> u32 {
-        todo!()
+    pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {
+        self.interfaces.get(usize::from(id.0))
     }
 
-    /// Notes that the path to `destination` carries packets of at most `mtu` bytes (RFC 1191), as an ICMP error said whose
-    /// quotation the transport found to be its own. Forgotten after `ip_rt_mtu_expires`.
-    pub fn learn_path_mtu(&mut self, now: Instant, destination: IpAddr, mtu: u16) {
-        todo!()
+    pub fn transmit(&mut self, interface: InterfaceId) -> Option<Packet> {
+        self.interfaces.get_mut(usize::from(interface.0))?.transmit()
     }
 
-    /// Whether `address` is one of the host's own (any of 127/8 too).
-    pub fn is_local(&self, address: IpAddr) -> bool {
-        todo!()
+    /// Whether packets wait on `lo`.
+    pub fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty()
     }
 
-    /// Whether `address` is a limited, directed or multicast address.
-    pub fn is_broadcast(&self, address: IpAddr) -> bool {
-        todo!()
+    /// Adds a route (see [`RouteEntry`]). ENODEV, EINVAL, EADDRINUSE (EEXIST is not a socket's error) if it is there already.
+    pub fn add_route(&mut self, entry: RouteEntry) -> Result<()> {
+        self.interface(entry.interface).ok_or(Error::NoDevice)?;
+        let one_family = entry.gateway.is_none_or(|g| g.is_ipv4() == entry.destination.address.is_ipv4());
+        if !entry.destination.is_valid() || !one_family || entry.interface == InterfaceId(0) {
+            return Err(Error::InvalidArgument);
+        }
+        if self.routes.list().contains(&entry) {
+            return Err(Error::AddressInUse);
+        }
+        self.routes.add(entry);
+        self.destinations.clear();
+        Ok(())
     }
 
-    /// Sends an ICMP error about the packet in `quote` (see [`Inbound::into_quote`]), if the rate limits allow.
-    pub fn send_icmp_error(&mut self, now: Instant, quote: Packet, kind: Icmpv4Type, code: u8) {
-        todo!()
+    /// Removes the route that is equal to `entry`. EINVAL if there is none.
+    pub fn remove_route(&mut self, entry: &RouteEntry) -> Result<()> {
+        self.destinations.clear();
+        if self.routes.remove(entry.destination, |old| old == entry) { Ok(()) } else { Err(Error::InvalidArgument) }
     }
 
     /// Counts a packet that is dropped.
@@ -188,18 +285,14 @@ impl Net {
         drop(packet);
     }
 
-    pub fn new(settings: Settings, seed: [u8; 32]) -> Net {
-        Net {
-            settings,
-            counters: Counters::default(),
-            rng: Rng::new(seed),
-            timers: Timers::default(),
-            events: Events::default(),
+    /// Runs a timer of layers 2 and 3.
+    pub fn on_timer(&mut self, now: Instant, key: TimerKey) {
+        match key {
+            TimerKey::Tcp { .. } => {}
+            TimerKey::Neighbour { index, generation } => self.on_neighbour_timer(now, index, generation),
+            TimerKey::AddressClaim { interface } => self.on_claim_timer(now, InterfaceId(interface)),
+            TimerKey::Reassembly { index, generation } => self.on_reassembly_timer(now, index, generation),
+            TimerKey::PathMtu { index, generation } => self.on_path_mtu_timer(index, generation),
         }
-    }
-
-    /// Takes a frame in; what a transport is to receive comes back.
-    pub fn receive(&mut self, now: Instant, interface: InterfaceId, frame: Packet) -> Option<Inbound> {
-        todo!()
     }
 }

@@ -52,7 +52,11 @@ impl Raw {
         Raw {}
     }
 
-    pub fn receive(&mut self, net: &mut Net, now: Instant, inbound: Inbound) {
+    pub fn receive(&mut self, net: &mut Net, inbound: &Inbound) -> bool {
+        todo!()
+    }
+
+    pub fn receive_echo_reply(&mut self, net: &mut Net, inbound: Inbound, copied: bool) {
         todo!()
     }
 

@@ -1,0 +1,77 @@
+//! Ethernet II in and out (RFC 894).
+
+use wireway_packet::{Instant, Packet};
+use wireway_wire::zerocopy::IntoBytes;
+use wireway_wire::{EtherType, EthernetHeader, Ipv4Header, MacAddr};
+
+use super::{Inbound, Net};
+use crate::counters::DropReason;
+use crate::{Error, InterfaceId, Result};
+
+/// Whom a frame was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LinkDestination {
+    Host,
+    /// Broadcast or multicast.
+    Group,
+}
+
+impl Net {
+    /// Takes a frame in; what a transport is to receive comes back.
+    pub fn receive(&mut self, now: Instant, interface: InterfaceId, mut frame: Packet) -> Option<Inbound> {
+        let at = self.interfaces.get_mut(usize::from(interface.0))?;
+        at.statistics.rx_packets += 1;
+        at.statistics.rx_bytes += frame.len() as u64;
+        let Some(mac) = at.mac() else {
+            self.drop_packet(DropReason::DevReady, frame);
+            return None;
+        };
+        // The IP header will be wanted too: one copy.
+        let want = frame.len().min(EthernetHeader::LEN + Ipv4Header::LEN);
+        let head = frame.pullup(want).map(|head| &*head).unwrap_or_default();
+        let Ok((header, _)) = EthernetHeader::parse(head) else {
+            self.drop_packet(DropReason::HeaderTruncated, frame);
+            return None;
+        };
+        let (destination, ethertype) = (header.dst, header.ethertype());
+        let link = if destination == mac {
+            LinkDestination::Host
+        } else if destination.is_multicast() {
+            at.statistics.multicast += 1;
+            LinkDestination::Group
+        } else {
+            self.drop_packet(DropReason::OtherHost, frame);
+            return None;
+        };
+        frame.trim_front(EthernetHeader::LEN);
+        match ethertype {
+            EtherType::IPV4 => return self.receive_ipv4(now, interface, link, frame),
+            EtherType::ARP => self.receive_arp(now, interface, frame),
+            _ => self.drop_packet(DropReason::UnhandledProtocol, frame),
+        }
+        None
+    }
+
+    /// Puts a frame into an interface's queue. ENOBUFS if it is full: the frame is dropped, and counted.
+    pub(super) fn transmit_frame(
+        &mut self,
+        interface: InterfaceId,
+        destination: MacAddr,
+        ethertype: EtherType,
+        mut packet: Packet,
+    ) -> Result<()> {
+        let at = self.interfaces.get_mut(usize::from(interface.0)).ok_or(Error::NoDevice)?;
+        let own = at.mac().ok_or(Error::NoDevice)?;
+        let header = EthernetHeader::new(destination, own, ethertype);
+        packet.prepend(EthernetHeader::LEN).copy_from_slice(header.as_bytes());
+        at.enqueue(packet).map_err(|frame| {
+            self.drop_packet(DropReason::QueueFull, frame);
+            Error::NoBuffers
+        })
+    }
+
+    /// Puts an IPv4 packet into an interface's queue, framed for `mac`.
+    pub(super) fn transmit_ip(&mut self, interface: InterfaceId, mac: MacAddr, packet: Packet) -> Result<()> {
+        self.transmit_frame(interface, mac, EtherType::IPV4, packet)
+    }
+}

@@ -1,0 +1,424 @@
+//! Neighbours: which MAC address a next hop has, as a cache with Linux's states, for ARP now and neighbour discovery later.
+//!
+//! # Theory of operation
+//!
+//! ```text
+//! none -> Incomplete -> Reachable -> Stale -> Delay -> Probe -> Reachable
+//!             |                        |                 |
+//!             +-> Failed -> forgotten  +-> forgotten     +-> Failed
+//! ```
+//!
+//! The first packet to a new neighbour makes an `Incomplete` entry, waits in it and sends a solicitation; an answer makes the
+//! entry `Reachable` and sends what waited, in order. After about `base_reachable_time` without confirmation (an answer,
+//! or word from a transport that the peer acknowledges) it is `Stale`: still used, but the next packet starts `Delay`, and unless
+//! a confirmation comes within `delay_first_probe_time` the neighbour is asked (`Probe`, unicast). Without an answer it is `Failed`:
+//! what waited is dropped, and an ICMP host unreachable goes to the host itself, so that sockets hear of it.
+//!
+//! Packets that wait are bounded a neighbour, the newest dropped; entries are bounded in number, the least recently used of a few
+//! looked at making room. One timer an entry.
+
+use core::net::IpAddr;
+use std::collections::VecDeque;
+
+use wireway_packet::{Instant, Packet};
+use wireway_wire::MacAddr;
+
+use super::Net;
+use crate::counters::DropReason;
+use crate::rng::{Map, Rng};
+use crate::timer::{Timer, TimerKey};
+use crate::{Error, InterfaceId, Result};
+
+/// The state of a neighbour, as Linux names it (RFC 4861 §7.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeighbourState {
+    /// Asked for by broadcast; packets wait.
+    Incomplete,
+    /// Confirmed a short while ago.
+    Reachable,
+    /// Known, not confirmed for some time.
+    Stale,
+    /// Stale and used: a confirmation may still come.
+    Delay,
+    /// Asked by unicast whether it is still there.
+    Probe,
+    /// Does not answer.
+    Failed,
+    /// Set by the owner; never asked.
+    Permanent,
+}
+
+/// A neighbour as it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeighbourInfo {
+    /// On which link.
+    pub interface: InterfaceId,
+    /// Its IP address.
+    pub address: IpAddr,
+    /// Its MAC address; zero if not known.
+    pub mac: MacAddr,
+    /// Its state.
+    pub state: NeighbourState,
+}
+
+/// Where an entry was when it was last used; checked before it is used again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NeighbourRef {
+    index: u32,
+    generation: u32,
+}
+
+impl Default for NeighbourRef {
+    fn default() -> Self {
+        NeighbourRef { index: u32::MAX, generation: 0 }
+    }
+}
+
+struct Entry {
+    interface: InterfaceId,
+    address: IpAddr,
+    generation: u32,
+    state: NeighbourState,
+    mac: MacAddr,
+    /// Solicitations sent in this state.
+    probes: u8,
+    used: Instant,
+    confirmed: Instant,
+    updated: Instant,
+    timer: Timer,
+    waiting: VecDeque<Packet>,
+}
+
+/// The cache.
+pub(super) struct Neighbours {
+    index: Map<(InterfaceId, IpAddr), u32>,
+    entries: Vec<Option<Box<Entry>>>,
+    free: Vec<u32>,
+    next_generation: u32,
+    /// Where the search for room goes on.
+    hand: usize,
+}
+
+/// Entries looked at when room is needed.
+const SAMPLE: usize = 16;
+
+impl Neighbours {
+    pub fn new(rng: &mut Rng) -> Neighbours {
+        Neighbours { index: rng.map(), entries: Vec::new(), free: Vec::new(), next_generation: 0, hand: 0 }
+    }
+
+    fn get(&mut self, at: NeighbourRef) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(at.index as usize)?.as_deref_mut()?;
+        (entry.generation == at.generation).then_some(entry)
+    }
+
+    fn find(&self, interface: InterfaceId, address: IpAddr) -> Option<NeighbourRef> {
+        let index = *self.index.get(&(interface, address))?;
+        let entry = self.entries.get(index as usize)?.as_deref()?;
+        Some(NeighbourRef { index, generation: entry.generation })
+    }
+
+    fn insert(&mut self, interface: InterfaceId, address: IpAddr, now: Instant) -> NeighbourRef {
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let generation = self.next_generation;
+        let entry = Box::new(Entry {
+            interface,
+            address,
+            generation,
+            state: NeighbourState::Failed,
+            mac: MacAddr::ZERO,
+            probes: 0,
+            used: now,
+            confirmed: Instant::ZERO,
+            updated: Instant::ZERO,
+            timer: Timer::default(),
+            waiting: VecDeque::new(),
+        });
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => {
+                self.entries.push(None);
+                self.entries.len() as u32 - 1
+            }
+        };
+        if let Some(place) = self.entries.get_mut(index as usize) {
+            *place = Some(entry);
+        }
+        self.index.insert((interface, address), index);
+        NeighbourRef { index, generation }
+    }
+
+    fn remove(&mut self, at: NeighbourRef) -> Option<Box<Entry>> {
+        self.get(at)?;
+        let entry = self.entries.get_mut(at.index as usize)?.take()?;
+        self.index.remove(&(entry.interface, entry.address));
+        self.free.push(at.index);
+        Some(entry)
+    }
+
+    /// The entry to give up for a new one: of a few, one that nothing waits for, and of these the least recently used.
+    fn victim(&mut self) -> Option<NeighbourRef> {
+        let mut best: Option<((bool, Instant), NeighbourRef)> = None;
+        for _ in 0..SAMPLE.min(self.entries.len()) {
+            self.hand = (self.hand + 1) % self.entries.len();
+            let Some(entry) = self.entries[self.hand].as_deref() else { continue };
+            if entry.state == NeighbourState::Permanent {
+                continue;
+            }
+            let cost = (!entry.waiting.is_empty(), entry.used);
+            if best.is_none_or(|(least, _)| cost < least) {
+                best = Some((cost, NeighbourRef { index: self.hand as u32, generation: entry.generation }));
+            }
+        }
+        best.map(|(_, at)| at)
+    }
+
+    /// All entries.
+    pub fn list(&self) -> Vec<NeighbourInfo> {
+        let entries = self.entries.iter().flatten();
+        entries
+            .map(|e| NeighbourInfo { interface: e.interface, address: e.address, mac: e.mac, state: e.state })
+            .collect()
+    }
+}
+
+impl Net {
+    /// The neighbour's MAC address, and the packet back; or `None` if the packet waits for it now (or was dropped, and counted).
+    /// `at` is where the entry was last time, and is brought up to date.
+    pub(super) fn resolve(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        next_hop: IpAddr,
+        at: &mut NeighbourRef,
+        confirm: bool,
+        packet: Packet,
+    ) -> Result<Option<(MacAddr, Packet)>> {
+        if self.neighbours.get(*at).is_none_or(|e| e.address != next_hop || e.interface != interface) {
+            match self.neighbours.find(interface, next_hop) {
+                Some(found) => *at = found,
+                None => match self.new_neighbour(now, interface, next_hop) {
+                    Some(made) => *at = made,
+                    None => {
+                        self.drop_packet(DropReason::NeighbourTableFull, packet);
+                        return Err(Error::NoBuffers);
+                    }
+                },
+            }
+        }
+        let Some(entry) = self.neighbours.get(*at) else { return Ok(None) };
+        entry.used = now;
+        match entry.state {
+            NeighbourState::Reachable => {
+                if confirm {
+                    entry.confirmed = now;
+                }
+                return Ok(Some((entry.mac, packet)));
+            }
+            NeighbourState::Permanent => return Ok(Some((entry.mac, packet))),
+            NeighbourState::Stale | NeighbourState::Delay | NeighbourState::Probe => {
+                let mac = entry.mac;
+                let stale = entry.state == NeighbourState::Stale;
+                if confirm {
+                    self.set_reachable(now, *at);
+                } else if stale {
+                    let until = now + self.settings.neigh_delay_first_probe_time;
+                    self.set_state(*at, NeighbourState::Delay, Some(until));
+                }
+                return Ok(Some((mac, packet)));
+            }
+            NeighbourState::Incomplete | NeighbourState::Failed => {}
+        }
+        let fresh = entry.state == NeighbourState::Failed;
+        if entry.waiting.len() >= self.settings.neigh_unres_qlen.max(1) {
+            self.drop_packet(DropReason::NeighbourQueueFull, packet);
+            return Err(Error::NoBuffers);
+        }
+        entry.waiting.push_back(packet);
+        if fresh {
+            entry.probes = 0;
+            self.set_state(*at, NeighbourState::Incomplete, None);
+            self.solicit(now, *at);
+        }
+        Ok(None)
+    }
+
+    /// Makes an entry, in state Failed, if there is room or room can be made.
+    fn new_neighbour(&mut self, now: Instant, interface: InterfaceId, address: IpAddr) -> Option<NeighbourRef> {
+        if self.neighbours.index.len() >= self.settings.neigh_gc_thresh3.max(1) {
+            let victim = self.neighbours.victim()?;
+            self.forget(victim);
+        }
+        Some(self.neighbours.insert(interface, address, now))
+    }
+
+    /// Removes an entry; what waited in it is dropped.
+    fn forget(&mut self, at: NeighbourRef) {
+        let Some(mut entry) = self.neighbours.remove(at) else { return };
+        self.timers.cancel(&mut entry.timer);
+        for packet in entry.waiting.drain(..) {
+            self.drop_packet(DropReason::NeighbourTableFull, packet);
+        }
+    }
+
+    fn set_state(&mut self, at: NeighbourRef, state: NeighbourState, until: Option<Instant>) {
+        let Some(entry) = self.neighbours.get(at) else { return };
+        entry.state = state;
+        match until {
+            Some(until) => {
+                let key = TimerKey::Neighbour { index: at.index, generation: at.generation };
+                self.timers.arm(&mut entry.timer, until, key);
+            }
+            None => self.timers.disarm(&mut entry.timer),
+        }
+    }
+
+    fn set_reachable(&mut self, now: Instant, at: NeighbourRef) {
+        // RFC 4861 §6.3.2: between half and one and a half times the base, so that hosts do not ask in step.
+        let base = self.settings.neigh_base_reachable_time;
+        let time = base / 2 + base * (self.rng.below(1024)) / 1024;
+        if let Some(entry) = self.neighbours.get(at) {
+            entry.confirmed = now;
+        }
+        self.set_state(at, NeighbourState::Reachable, Some(now + time));
+    }
+
+    /// Asks for a neighbour, and again after `retrans_time`.
+    fn solicit(&mut self, now: Instant, at: NeighbourRef) {
+        let Some(entry) = self.neighbours.get(at) else { return };
+        entry.probes = entry.probes.saturating_add(1);
+        let (interface, address, state) = (entry.interface, entry.address, entry.state);
+        let mac = (state == NeighbourState::Probe).then_some(entry.mac);
+        self.set_state(at, state, Some(now + self.settings.neigh_retrans_time));
+        self.send_solicitation(interface, address, mac);
+    }
+
+    /// Runs an entry's timer.
+    pub(super) fn on_neighbour_timer(&mut self, now: Instant, index: u32, generation: u32) {
+        let at = NeighbourRef { index, generation };
+        let delay = self.settings.neigh_delay_first_probe_time;
+        let keep = self.settings.neigh_gc_stale_time;
+        let base = self.settings.neigh_base_reachable_time;
+        let (broadcasts, unicasts) = (self.settings.neigh_mcast_solicit, self.settings.neigh_ucast_solicit);
+        let Some(entry) = self.neighbours.get(at) else { return };
+        let (used, confirmed, probes) = (entry.used, entry.confirmed, entry.probes);
+        match entry.state {
+            NeighbourState::Incomplete if probes < broadcasts => self.solicit(now, at),
+            NeighbourState::Probe if probes < unicasts => self.solicit(now, at),
+            NeighbourState::Incomplete | NeighbourState::Probe => self.neighbour_failed(now, at),
+            NeighbourState::Reachable if now < confirmed + base => {
+                self.set_state(at, NeighbourState::Reachable, Some(confirmed + base));
+            }
+            NeighbourState::Reachable if now < used + delay => {
+                self.set_state(at, NeighbourState::Delay, Some(now + delay));
+            }
+            NeighbourState::Reachable => self.set_state(at, NeighbourState::Stale, Some(now + keep)),
+            NeighbourState::Delay => {
+                entry.probes = 0;
+                entry.state = NeighbourState::Probe;
+                self.solicit(now, at);
+            }
+            NeighbourState::Stale if now < used + keep => {
+                self.set_state(at, NeighbourState::Stale, Some(used + keep));
+            }
+            NeighbourState::Stale | NeighbourState::Failed => self.forget(at),
+            NeighbourState::Permanent => {}
+        }
+    }
+
+    /// Gives a neighbour up: what waited is dropped, each with a host unreachable to its sender, which is ourselves (RFC 1122
+    /// §3.2.2.1, as Linux's arp_error_report).
+    fn neighbour_failed(&mut self, now: Instant, at: NeighbourRef) {
+        let keep = self.settings.neigh_gc_stale_time;
+        self.set_state(at, NeighbourState::Failed, Some(now + keep));
+        let Some(entry) = self.neighbours.get(at) else { return };
+        for packet in core::mem::take(&mut entry.waiting) {
+            self.counters.drop(DropReason::NeighbourFailed);
+            self.tell_host_unreachable(now, packet);
+        }
+    }
+
+    /// A neighbour told its MAC address. `answer`: it was asked to (an ARP reply to us), which confirms that it is reachable;
+    /// otherwise it is only likely. `create`: make an entry if there is none.
+    pub(super) fn learn_neighbour(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        address: IpAddr,
+        mac: MacAddr,
+        answer: bool,
+        create: bool,
+    ) {
+        let known = self.neighbours.find(interface, address);
+        let at = match known {
+            Some(at) => at,
+            None if create => match self.new_neighbour(now, interface, address) {
+                Some(at) => at,
+                None => return,
+            },
+            None => return,
+        };
+        let locktime = self.settings.neigh_locktime;
+        let keep = self.settings.neigh_gc_stale_time;
+        let Some(entry) = self.neighbours.get(at) else { return };
+        let valid = !matches!(entry.state, NeighbourState::Incomplete | NeighbourState::Failed);
+        let changed = entry.mac != mac;
+        // Of several answers the first counts for a while: with proxies the best is often the fastest.
+        if entry.state == NeighbourState::Permanent || (valid && answer && changed && now < entry.updated + locktime) {
+            return;
+        }
+        if changed || !valid {
+            entry.updated = now;
+        }
+        entry.mac = mac;
+        if answer {
+            self.set_reachable(now, at);
+        } else if changed || !valid {
+            self.set_state(at, NeighbourState::Stale, Some(now + keep));
+        }
+        self.send_waiting(now, at, mac);
+    }
+
+    fn send_waiting(&mut self, now: Instant, at: NeighbourRef, mac: MacAddr) {
+        let Some(entry) = self.neighbours.get(at) else { return };
+        let interface = entry.interface;
+        if entry.waiting.is_empty() {
+            return;
+        }
+        entry.used = now;
+        for packet in core::mem::take(&mut entry.waiting) {
+            // A full queue counts its own drops.
+            let _ = self.transmit_ip(interface, mac, packet);
+        }
+    }
+
+    /// All neighbours.
+    pub fn neighbour_list(&self) -> Vec<NeighbourInfo> {
+        self.neighbours.list()
+    }
+
+    /// Sets a neighbour for good, or forgets it (`None`).
+    pub fn set_neighbour(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        address: IpAddr,
+        mac: Option<MacAddr>,
+    ) -> Result<()> {
+        let known = self.neighbours.find(interface, address);
+        let Some(mac) = mac else {
+            self.forget(known.ok_or(Error::InvalidArgument)?);
+            return Ok(());
+        };
+        let at = match known {
+            Some(at) => at,
+            None => self.new_neighbour(now, interface, address).ok_or(Error::NoBuffers)?,
+        };
+        if let Some(entry) = self.neighbours.get(at) {
+            entry.mac = mac;
+        }
+        self.set_state(at, NeighbourState::Permanent, None);
+        self.send_waiting(now, at, mac);
+        Ok(())
+    }
+}

@@ -1,0 +1,268 @@
+//! Putting fragments together again (RFC 791 §3.2, RFC 815), bounded in memory and time.
+//!
+//! As Linux does and RFC 815 does not: a fragment that lies wholly within what is there already is dropped as a duplicate, and one that overlaps in part condemns
+//! the whole datagram, because only an attack makes such (RFC 5722 asks the same of IPv6).
+
+use core::net::IpAddr;
+use std::collections::BTreeMap;
+
+use slab::Slab;
+use wireway_packet::{Checksum, Instant, Packet};
+use wireway_wire::{Ipv4Fields, Ipv4Header};
+
+use super::{Inbound, Net};
+use crate::counters::{Counter, DropReason};
+use crate::rng::{Map, Rng};
+use crate::timer::{Timer, TimerKey};
+
+/// RFC 791: the fragments of a datagram share these. Also the interface, so that two links cannot disturb each other.
+type Key = (IpAddr, IpAddr, u8, u16, crate::InterfaceId);
+
+/// A datagram of which some fragments came.
+struct Datagram {
+    key: Key,
+    generation: u32,
+    timer: Timer,
+    /// Payloads by their offset. None overlaps another.
+    parts: BTreeMap<u16, Packet>,
+    /// Payload bytes in `parts`.
+    received: usize,
+    /// Where the payload ends: known once `last` came, else as far as is known.
+    end: usize,
+    last: bool,
+    /// What the fragment with offset 0 brought besides payload.
+    first: Option<Inbound>,
+    /// Bits 1 << ECN field of all fragments.
+    ecn: u8,
+    memory: usize,
+}
+
+/// What waits for fragments.
+pub(super) struct Reassembly {
+    by_key: Map<Key, u32>,
+    datagrams: Slab<Datagram>,
+    memory: usize,
+    next_generation: u32,
+}
+
+impl Reassembly {
+    pub fn new(rng: &mut Rng) -> Reassembly {
+        Reassembly { by_key: rng.map(), datagrams: Slab::new(), memory: 0, next_generation: 0 }
+    }
+
+    fn remove(&mut self, index: u32) -> Option<Datagram> {
+        let datagram = self.datagrams.try_remove(index as usize)?;
+        self.by_key.remove(&datagram.key);
+        self.memory -= datagram.memory;
+        Some(datagram)
+    }
+
+    /// Bytes of memory that waiting fragments hold.
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
+}
+
+/// What became of a fragment.
+enum Verdict {
+    Kept,
+    Duplicate,
+    /// The datagram is dropped too.
+    Overlap,
+    Malformed,
+}
+
+impl Datagram {
+    /// Puts a fragment in its place.
+    fn insert(&mut self, header: &Ipv4Header, mut payload: Packet) -> Verdict {
+        let offset = usize::from(header.fragment_offset());
+        let mut end = offset + payload.len();
+        if header.more_fragments() {
+            // What is no multiple of eight is not looked at.
+            end &= !7;
+            payload.truncate(end.saturating_sub(offset));
+            if self.last && end > self.end {
+                return Verdict::Malformed;
+            }
+        } else if end < self.end || (self.last && end != self.end) {
+            return Verdict::Malformed;
+        }
+        if end <= offset || end + header.header_len() > usize::from(u16::MAX) {
+            // Empty, or beyond the longest datagram there is (the "ping of death").
+            return Verdict::Malformed;
+        }
+        let before = self.parts.range(..=offset as u16).next_back().map(|(&at, p)| (usize::from(at), p.len()));
+        let after = self.parts.range(offset as u16..).next().map(|(&at, _)| usize::from(at));
+        let covered_until = before.map_or(0, |(at, len)| at + len);
+        if covered_until > offset || after.is_some_and(|after| after < end) {
+            return if self.covers(offset, end) { Verdict::Duplicate } else { Verdict::Overlap };
+        }
+        self.last |= !header.more_fragments();
+        self.end = self.end.max(end);
+        self.received += payload.len();
+        self.memory += payload.true_size();
+        self.ecn |= 1 << header.ecn();
+        self.parts.insert(offset as u16, payload);
+        Verdict::Kept
+    }
+
+    /// Whether all bytes from `from` to `to` are there.
+    fn covers(&self, from: usize, to: usize) -> bool {
+        let mut reached = from;
+        let start = self.parts.range(..=from as u16).next_back().map_or(0, |(&at, _)| at);
+        for (&at, part) in self.parts.range(start..) {
+            if usize::from(at) > reached || reached >= to {
+                break;
+            }
+            reached = reached.max(usize::from(at) + part.len());
+        }
+        reached >= to
+    }
+
+    fn is_whole(&self) -> bool {
+        self.last && self.received == self.end && self.first.is_some()
+    }
+
+    /// The ECN field of the whole (RFC 3168 §5.3), or `None` if the fragments contradict each other.
+    fn ecn(&self) -> Option<u8> {
+        match self.ecn {
+            0b0001 => Some(0),
+            0b0010 => Some(1),
+            0b0100 | 0b0110 => Some(2),
+            // Some were marked, and none was without ECN.
+            bits if bits & 0b1001 == 0b1000 => Some(3),
+            _ => None,
+        }
+    }
+}
+
+impl Net {
+    /// Takes a fragment in. The whole datagram comes back once all are there.
+    pub(super) fn reassemble(&mut self, now: Instant, mut fragment: Inbound) -> Option<Inbound> {
+        self.counters.count(Counter::IpReasmReqds);
+        let header = fragment.header;
+        let key = (fragment.source, fragment.destination, fragment.protocol, header.ident(), fragment.interface);
+        let over = self.reassembly.memory + fragment.packet.true_size() > self.settings.ipfrag_high_thresh;
+        let known = self.reassembly.by_key.get(&key).copied();
+        if over {
+            self.counters.count(Counter::IpReasmFails);
+            self.drop_packet(DropReason::FragmentMemory, fragment.packet);
+            return None;
+        }
+        let index = known.unwrap_or_else(|| self.new_datagram(now, key));
+        let payload = core::mem::take(&mut fragment.packet);
+        let datagram = self.reassembly.datagrams.get_mut(index as usize)?;
+        let before = datagram.memory;
+        let verdict = datagram.insert(&header, payload);
+        self.reassembly.memory += datagram.memory - before;
+        match verdict {
+            Verdict::Kept => {
+                if header.fragment_offset() == 0 {
+                    datagram.first = Some(fragment);
+                }
+                if !datagram.is_whole() {
+                    return None;
+                }
+            }
+            Verdict::Duplicate => {
+                self.counters.drop(DropReason::DuplicateFragment);
+                return None;
+            }
+            Verdict::Overlap => {
+                self.counters.count(Counter::IpExtReasmOverlaps);
+                self.counters.drop(DropReason::FragmentOverlap);
+                self.condemn(index, DropReason::FragmentOverlap);
+                return None;
+            }
+            Verdict::Malformed => {
+                self.counters.drop(DropReason::FragmentMalformed);
+                self.condemn(index, DropReason::FragmentMalformed);
+                return None;
+            }
+        }
+        let mut datagram = self.reassembly.remove(index)?;
+        self.timers.cancel(&mut datagram.timer);
+        let ecn = datagram.ecn();
+        let mut whole = datagram.first.take()?;
+        let Some(ecn) = ecn else {
+            self.counters.count(Counter::IpReasmFails);
+            self.count_parts(&datagram, DropReason::FragmentMalformed);
+            return None;
+        };
+        let mut parts = datagram.parts.into_values();
+        let mut packet = parts.next()?;
+        for part in parts {
+            packet.chain_packet(part);
+        }
+        // What a device said of one fragment says nothing of the whole.
+        packet.offload_mut().checksum = Checksum::Complete;
+        packet.offload_mut().segmentation = None;
+        whole.tos = whole.tos & !3 | ecn;
+        let fields = Ipv4Fields {
+            tos: whole.tos,
+            payload_len: packet.len() as u16,
+            more_fragments: false,
+            fragment_offset: 0,
+            ..whole.header.fields()
+        };
+        whole.header = Ipv4Header::new(&fields, whole.options.as_deref().unwrap_or_default());
+        whole.packet = packet;
+        self.counters.count(Counter::IpReasmOks);
+        Some(whole)
+    }
+
+    fn new_datagram(&mut self, now: Instant, key: Key) -> u32 {
+        let table = &mut self.reassembly;
+        table.next_generation = table.next_generation.wrapping_add(1);
+        let generation = table.next_generation;
+        let mut timer = Timer::default();
+        let index = table.datagrams.vacant_key() as u32;
+        self.timers.arm(&mut timer, now + self.settings.ipfrag_time, TimerKey::Reassembly { index, generation });
+        table.datagrams.insert(Datagram {
+            key,
+            generation,
+            timer,
+            parts: BTreeMap::new(),
+            received: 0,
+            end: 0,
+            last: false,
+            first: None,
+            ecn: 0,
+            memory: 0,
+        });
+        table.by_key.insert(key, index);
+        index
+    }
+
+    /// Drops a datagram with all its fragments.
+    fn condemn(&mut self, index: u32, reason: DropReason) {
+        let Some(mut datagram) = self.reassembly.remove(index) else { return };
+        self.timers.cancel(&mut datagram.timer);
+        self.counters.count(Counter::IpReasmFails);
+        self.count_parts(&datagram, reason);
+    }
+
+    fn count_parts(&mut self, datagram: &Datagram, reason: DropReason) {
+        for _ in &datagram.parts {
+            self.counters.drop(reason);
+        }
+    }
+
+    /// Gives a datagram up whose fragments did not all come; its sender hears of it if the first one did (RFC 792).
+    pub(super) fn on_reassembly_timer(&mut self, now: Instant, index: u32, generation: u32) {
+        let matches = |d: &Datagram| d.generation == generation;
+        if !self.reassembly.datagrams.get(index as usize).is_some_and(matches) {
+            return;
+        }
+        let Some(mut datagram) = self.reassembly.remove(index) else { return };
+        self.counters.count(Counter::IpReasmTimeout);
+        self.counters.count(Counter::IpReasmFails);
+        self.count_parts(&datagram, DropReason::FragmentTimeout);
+        if let Some(mut first) = datagram.first.take()
+            && let Some(packet) = datagram.parts.remove(&0)
+        {
+            first.packet = packet;
+            self.tell_reassembly_timeout(now, first);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Where packets go: local addresses, the routing table, and a cache of resolved destinations.
+//!
+//! A destination is looked up in this order: the host's own addresses (by `lo`), broadcast and multicast, and the longest
+//! matching prefix with the least metric. The result stands in a small direct-mapped cache by destination, so that a packet of a
+//! flow costs one comparison; any change of routes, addresses or path MTUs empties the cache by a new generation.
+
+use core::hash::BuildHasher;
+use core::net::{IpAddr, Ipv4Addr};
+
+use foldhash::fast::FixedState;
+use smallvec::SmallVec;
+
+use super::neighbour::NeighbourRef;
+use super::{Net, Route, RouteKind};
+use crate::interface::Cidr;
+use crate::rng::{Map, Rng};
+use crate::{Error, InterfaceId, Result};
+
+/// A route of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteEntry {
+    /// The network it leads to; prefix length 0 is the default route.
+    pub destination: Cidr,
+    /// The next hop; none if the network is on the link.
+    pub gateway: Option<IpAddr>,
+    /// By which interface.
+    pub interface: InterfaceId,
+    /// Of two routes with one prefix the one with the smaller metric is taken.
+    pub metric: u32,
+    /// The source address to prefer.
+    pub source: Option<IpAddr>,
+}
+
+/// The routing table: a hash table a prefix length.
+pub(crate) struct RoutingTable {
+    entries: Map<(IpAddr, u8), SmallVec<[RouteEntry; 1]>>,
+    /// How many prefixes of each length there are, longest first when searched; one row a family.
+    lengths: [[u32; 129]; 2],
+}
+
+impl RoutingTable {
+    pub fn new(rng: &mut Rng) -> RoutingTable {
+        RoutingTable { entries: rng.map(), lengths: [[0; 129]; 2] }
+    }
+
+    pub fn add(&mut self, entry: RouteEntry) {
+        let prefix_len = entry.destination.prefix_len;
+        let entries = self.entries.entry((entry.destination.network(), prefix_len)).or_default();
+        if entries.is_empty() {
+            self.lengths[usize::from(entry.destination.address.is_ipv6())][usize::from(prefix_len)] += 1;
+        }
+        let at = entries.partition_point(|old| old.metric <= entry.metric);
+        entries.insert(at, entry);
+    }
+
+    /// Removes the first route that `matches`; whether there was one.
+    pub fn remove(&mut self, destination: Cidr, matches: impl Fn(&RouteEntry) -> bool) -> bool {
+        let key = (destination.network(), destination.prefix_len);
+        let Some(entries) = self.entries.get_mut(&key) else { return false };
+        let Some(at) = entries.iter().position(matches) else { return false };
+        entries.remove(at);
+        if entries.is_empty() {
+            self.entries.remove(&key);
+            self.lengths[usize::from(destination.address.is_ipv6())][usize::from(destination.prefix_len)] -= 1;
+        }
+        true
+    }
+
+    pub fn lookup(&self, destination: IpAddr, interface: Option<InterfaceId>) -> Option<&RouteEntry> {
+        let lengths = &self.lengths[usize::from(destination.is_ipv6())];
+        let used = (0..=128u8).rev().filter(|&len| lengths[usize::from(len)] > 0);
+        used.filter_map(|prefix_len| {
+            let network = Cidr { address: destination, prefix_len }.network();
+            self.entries.get(&(network, prefix_len))
+        })
+        .find_map(|entries| entries.iter().find(|e| interface.is_none_or(|i| i == e.interface)))
+    }
+
+    /// All routes, the longest prefix first.
+    pub fn list(&self) -> Vec<RouteEntry> {
+        let mut all: Vec<RouteEntry> = self.entries.values().flatten().copied().collect();
+        all.sort_by_key(|e| (core::cmp::Reverse(e.destination.prefix_len), e.destination.network(), e.metric));
+        all
+    }
+}
+
+/// What is known of a destination.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Destination {
+    address: IpAddr,
+    constraint: Option<InterfaceId>,
+    generation: u32,
+    pub route: Route,
+    pub next_hop: IpAddr,
+    /// The path's MTU is below the least believed one: packets are sent without DF.
+    pub mtu_locked: bool,
+    pub neighbour: NeighbourRef,
+}
+
+const CACHE: usize = 256;
+
+/// The cache of destinations.
+pub(super) struct DestinationCache {
+    slots: Box<[Option<Destination>]>,
+    hash: FixedState,
+    pub generation: u32,
+}
+
+impl DestinationCache {
+    pub fn new(rng: &mut Rng) -> DestinationCache {
+        DestinationCache { slots: vec![None; CACHE].into_boxed_slice(), hash: rng.hash_state(), generation: 1 }
+    }
+
+    /// Makes everything be looked up anew.
+    pub fn clear(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    fn slot(&self, address: IpAddr) -> usize {
+        let hash = match address {
+            IpAddr::V4(ip) => self.hash.hash_one(ip.to_bits()),
+            IpAddr::V6(ip) => self.hash.hash_one(ip.to_bits()),
+        };
+        hash as usize % CACHE
+    }
+}
+
+impl Net {
+    /// The destination's entry in the cache, looked up if need be.
+    pub(super) fn destination(&mut self, address: IpAddr, interface: Option<InterfaceId>) -> Result<&mut Destination> {
+        let slot = self.destinations.slot(address);
+        let generation = self.destinations.generation;
+        let hit = matches!(&self.destinations.slots[slot],
+            Some(d) if d.address == address && d.generation == generation && d.constraint == interface);
+        if !hit {
+            let (route, next_hop) = self.look_up(address, interface)?;
+            let mut found = Destination {
+                address,
+                constraint: interface,
+                generation,
+                route,
+                next_hop,
+                mtu_locked: false,
+                neighbour: NeighbourRef::default(),
+            };
+            if let Some(mtu) = self.path_mtus.get(address).filter(|_| route.kind == RouteKind::Unicast) {
+                found.mtu_locked = mtu < self.settings.ip_rt_min_pmtu;
+                found.route.mtu = route.mtu.min(mtu.max(self.settings.ip_rt_min_pmtu));
+            }
+            self.destinations.slots[slot] = Some(found);
+        }
+        self.destinations.slots[slot].as_mut().ok_or(Error::NetworkUnreachable)
+    }
+
+    fn look_up(&self, destination: IpAddr, constraint: Option<InterfaceId>) -> Result<(Route, IpAddr)> {
+        if self.is_local(destination) {
+            let source = match destination {
+                // All of 127/8 is the host; it calls itself 127.0.0.1.
+                IpAddr::V4(ip) if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+                other => other,
+            };
+            return Ok((self.route_by(InterfaceId(0), source, RouteKind::Local)?, destination));
+        }
+        let kind = match destination {
+            IpAddr::V4(ip) if ip.is_multicast() => RouteKind::Multicast,
+            _ if self.is_broadcast(destination) => RouteKind::Broadcast,
+            _ => RouteKind::Unicast,
+        };
+        let (interface, gateway, preferred) = match (self.routes.lookup(destination, constraint), constraint) {
+            (Some(entry), _) => (entry.interface, entry.gateway, entry.source),
+            // Bound to a device without a route: the destination is taken to be on its link, as Linux does.
+            (None, Some(interface)) => (interface, None, None),
+            (None, None) => return Err(Error::NetworkUnreachable),
+        };
+        if interface == InterfaceId(0) {
+            return Err(Error::NetworkUnreachable);
+        }
+        let next_hop = gateway.filter(|_| kind == RouteKind::Unicast).unwrap_or(destination);
+        let source = preferred.or_else(|| self.interfaces.get(usize::from(interface.0))?.source_for(next_hop));
+        // An interface without an address borrows one of another; without any, the packet says "this host" (RFC 1122 §3.2.1.3).
+        let source = source
+            .or_else(|| self.interfaces.iter().skip(1).find_map(|i| i.source_for(destination)))
+            .unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        Ok((self.route_by(interface, source, kind)?, next_hop))
+    }
+
+    fn route_by(&self, interface: InterfaceId, source: IpAddr, kind: RouteKind) -> Result<Route> {
+        let mtu = self.interfaces.get(usize::from(interface.0)).ok_or(Error::NoDevice)?.ip_mtu();
+        Ok(Route { interface, source, mtu, interface_mtu: mtu, kind })
+    }
+
+    /// Where a packet to `destination` would go. ENETUNREACH if nowhere, ENODEV if `interface` is none.
+    pub fn route(&mut self, destination: IpAddr, interface: Option<InterfaceId>) -> Result<Route> {
+        self.destination(destination, interface).map(|d| d.route)
+    }
+
+    /// Changes whenever an earlier answer of [`route`](Self::route) may have: a transport may keep a route until then.
+    pub fn route_generation(&self) -> u32 {
+        self.destinations.generation
+    }
+
+    /// Whether `address` is one of the host's own (any of 127/8 too).
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(ip) if ip.is_loopback() => true,
+            _ => self.local_addresses.contains_key(&address),
+        }
+    }
+
+    /// Whether `address` is the limited broadcast address, a directed one of an interface, or a multicast address.
+    pub fn is_broadcast(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(ip) => ip.is_broadcast() || ip.is_multicast() || self.broadcasts.contains_key(&ip),
+            IpAddr::V6(ip) => ip.is_multicast(),
+        }
+    }
+
+    /// Starts to use an address on an interface: it is local from now on, and its network on the link.
+    pub(super) fn install_address(&mut self, interface: InterfaceId, cidr: Cidr) {
+        let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
+        if at.addresses.contains(&cidr) {
+            return;
+        }
+        at.addresses.push(cidr);
+        *self.local_addresses.entry(cidr.address).or_insert(0) += 1;
+        if let Some(broadcast) = cidr.broadcast() {
+            *self.broadcasts.entry(broadcast).or_insert(0) += 1;
+        }
+        if interface != InterfaceId(0) {
+            let source = Some(cidr.address);
+            self.routes.add(RouteEntry { destination: cidr, gateway: None, interface, metric: 0, source });
+        }
+        self.destinations.clear();
+    }
+
+    /// Stops using an address; whether the interface had it.
+    pub(super) fn remove_address(&mut self, interface: InterfaceId, cidr: Cidr) -> bool {
+        let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return false };
+        let Some(position) = at.addresses.iter().position(|old| *old == cidr) else { return false };
+        at.addresses.remove(position);
+        release(&mut self.local_addresses, cidr.address);
+        if let Some(broadcast) = cidr.broadcast() {
+            release(&mut self.broadcasts, broadcast);
+        }
+        self.routes.remove(cidr, |e| e.interface == interface && e.gateway.is_none() && e.source == Some(cidr.address));
+        self.destinations.clear();
+        true
+    }
+}
+
+fn release<K: core::hash::Hash + Eq>(counts: &mut Map<K, u32>, key: K) {
+    if let Some(count) = counts.get_mut(&key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&key);
+        }
+    }
+}
