@@ -272,7 +272,7 @@ impl Net {
         let want = quote.len().min(Ipv4Header::MAX_LEN + 1);
         let head = &*quote.pullup(want)?;
         let view = Ipv4View::parse_quoted(head).ok()?;
-        let (source, destination, tos) = (view.header.src(), view.header.dst(), view.header.tos);
+        let (source, destination, tos) = (view.header.src(), view.header.dst(), view.header.tos());
         let is_error = view.header.protocol() == Protocol::ICMP
             && head.get(view.header.header_len()).is_none_or(|&kind| {
                 !matches!(

@@ -82,7 +82,7 @@ impl Net {
             destination: header.dst().into(),
             protocol: header.protocol().0,
             ttl: header.ttl(),
-            tos: header.tos,
+            tos: header.tos(),
             broadcast: ip_broadcast || link == LinkDestination::Group,
             local: local || ip_broadcast,
             packet,
