@@ -15,15 +15,15 @@ pub struct Icmpv4Type(pub u8);
 impl Icmpv4Type {
     /// Echo reply.
     pub const ECHO_REPLY: Self = Self(0);
-    /// Destination unreachable; the code is one of [`unreachable`].
+    /// Destination unreachable; the code is one of [`mod@unreachable`].
     pub const DESTINATION_UNREACHABLE: Self = Self(3);
     /// Source quench, obsolete (RFC 6633).
     pub const SOURCE_QUENCH: Self = Self(4);
-    /// Redirect; the code is one of [`redirect`].
+    /// Redirect; the code is one of [`mod@redirect`].
     pub const REDIRECT: Self = Self(5);
     /// Echo request.
     pub const ECHO_REQUEST: Self = Self(8);
-    /// Time exceeded; the code is one of [`time_exceeded`].
+    /// Time exceeded; the code is one of [`mod@time_exceeded`].
     pub const TIME_EXCEEDED: Self = Self(11);
     /// Parameter problem; code 0 points at a byte.
     pub const PARAMETER_PROBLEM: Self = Self(12);

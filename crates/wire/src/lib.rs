@@ -14,13 +14,13 @@
 //! | `checksum.rs`, `checksum/x86.rs` | the Internet checksum | RFC 1071, 1624; pseudo headers of RFC 768, 9293, 8200 |
 //! | `ethernet.rs` | Ethernet II, 802.1Q tag, MAC addresses | RFC 894, 1112 §6.4, 2464 §7 |
 //! | `arp.rs` | ARP for IPv4 on Ethernet | RFC 826, 5227 |
-//! | `protocol.rs` | the protocol numbers of IP | RFC 790's successors at IANA |
+//! | `protocol.rs` | the protocol numbers of IP | IANA's registry (RFC 5237) |
 //! | `ipv4.rs`, `ipv4_options.rs` | IPv4 | RFC 791, 2474, 3168 |
 //! | `ipv6.rs` | IPv6's fixed header | RFC 8200 |
 //! | `icmpv4.rs` | ICMP | RFC 792, 1122, 1191, 1812, 4884 |
 //! | `udp.rs` | UDP | RFC 768 |
 //! | `tcp.rs`, `seq.rs` | TCP's header and sequence numbers | RFC 9293, 3168, 9768 |
-//! | `tcp_options.rs` | TCP's options | RFC 9293 §3.2, 7323, 2018 |
+//! | `tcp_options.rs` | TCP's options | RFC 9293 §3.1 and 3.2, 7323, 2018 |
 //! | `error.rs` | why bytes were not accepted | |
 
 #![no_std]

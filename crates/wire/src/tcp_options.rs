@@ -1,4 +1,4 @@
-//! TCP's options (RFC 9293 §3.2): maximum segment size, window scale and timestamps (RFC 7323), and
+//! TCP's options (RFC 9293 §3.1 and 3.2): maximum segment size, window scale and timestamps (RFC 7323), and
 //! selective acknowledgement (RFC 2018).
 //!
 //! Two layouts are nearly all of the traffic. A SYN carries what Linux's does, in its order, so that we look
@@ -6,6 +6,7 @@
 //! carries the timestamps alone, aligned by two no-operations (RFC 7323's appendix A), which
 //! [`timestamps_only`] reads without a loop; and SACK blocks after them when there are holes.
 
+use core::fmt;
 use core::ops::Deref;
 
 use crate::{Malformed, SeqNumber};
@@ -49,7 +50,7 @@ pub enum TcpOption<'a> {
 
 /// Up to four ranges of sequence numbers, each from its first number to the one after its last
 /// (RFC 2018 §3).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct SackBlocks {
     blocks: [(SeqNumber, SeqNumber); Self::MAX],
     count: u8,
@@ -101,6 +102,12 @@ impl PartialEq for SackBlocks {
 }
 
 impl Eq for SackBlocks {}
+
+impl fmt::Debug for SackBlocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
 
 /// The options of a header, one by one, without the no-operations. After an error it returns nothing more.
 #[derive(Clone, Debug)]

@@ -142,6 +142,8 @@ fn lying_udp_lengths() {
     let header = UdpHeader::new(1, 2, 1000);
     assert!(UdpHeader::parse_head(header.as_bytes(), 1000).is_ok());
     assert_eq!(UdpHeader::parse_head(header.as_bytes(), 999), Err(Malformed::BadTotalLength));
+    let header = UdpHeader::new(1, 2, 7);
+    assert_eq!(UdpHeader::parse_head(header.as_bytes(), 1000), Err(Malformed::BadTotalLength));
 }
 
 proptest! {

@@ -84,6 +84,21 @@ fn lying_lengths() {
     assert!(Ipv4View::parse_quoted(&good[..20]).is_ok());
 }
 
+/// A packet whose payload is elsewhere: its lengths are checked as well as those of a whole one.
+#[test]
+fn lying_lengths_of_a_head() {
+    let packet = common::udp()[14..].to_vec();
+    let head = |total_len: u8, available: usize| {
+        let mut head = packet[..20].to_vec();
+        head[3] = total_len;
+        Ipv4View::parse_head(&head, available).map(|_| ())
+    };
+    assert_eq!(head(32, 32), Ok(()));
+    assert_eq!(head(32, 31), Err(Malformed::BadTotalLength));
+    assert_eq!(head(20, 20), Ok(()));
+    assert_eq!(head(19, 32), Err(Malformed::BadTotalLength));
+}
+
 #[test]
 fn a_total_length_inside_the_options() {
     let mut header = Ipv4Header::new(&fields(), &[1; 8]);
