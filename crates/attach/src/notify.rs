@@ -111,6 +111,14 @@ impl Notification {
         }
     }
 
+    /// Answers while keeping the notification, to see whether the caller was still there.
+    pub fn try_finish(&mut self, result: Result<i64, Errno>) -> Result<(), Gone> {
+        match result {
+            Ok(value) => self.send(value, 0, false),
+            Err(error) => self.send(0, -error.raw_os_error(), false),
+        }
+    }
+
     /// Lets the kernel carry the call out, with whatever its arguments point to by then.
     pub fn go_on(mut self) -> Result<(), Gone> {
         self.send(0, 0, true)

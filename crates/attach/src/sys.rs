@@ -356,3 +356,18 @@ pub fn with_descriptor<R>(number: RawFd, look: impl FnOnce(BorrowedFd<'_>) -> R)
     // SAFETY: the loan ends with this call; were the number not open, or closed meanwhile, calls on it answer EBADF.
     look(unsafe { BorrowedFd::borrow_raw(number) })
 }
+
+/// Takes the pending error of a socket (SO_ERROR); 0 for none.
+pub fn pending_error(fd: impl AsFd) -> i32 {
+    let mut value = [0; 4];
+    match get_option(fd, libc::SOL_SOCKET, libc::SO_ERROR, &mut value) {
+        Ok(4) => i32::from_ne_bytes(value),
+        _ => 0,
+    }
+}
+
+/// Sends a signal to one thread.
+pub fn signal_thread(thread: u32, signal: i32) {
+    // SAFETY: tkill takes two integers.
+    unsafe { libc::syscall(libc::SYS_tkill, thread, signal) };
+}

@@ -1,0 +1,183 @@
+//! connect(2)
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::SocketType;
+use wireway_engine::Context;
+use wireway_stack::Error;
+
+use super::{Call, Outcome, Target, socket_at, target, timeout};
+use crate::notify::NotHanded;
+use crate::process::is_nonblocking;
+use crate::socket::{Body, Key, Pair, errno};
+use crate::stream::{Phase, Stream};
+use crate::sys::{self, Target as Place};
+use crate::world::World;
+use crate::sockaddr;
+
+/// Local sockets of services that look names up on the machine's network: to the program they are not there.
+const RESOLVERS: [&[u8]; 4] =
+    [b"/run/nscd/socket", b"/var/run/nscd/socket", b"/run/avahi-daemon/socket", b"/var/run/avahi-daemon/socket"];
+const RESOLVER_DIRECTORIES: [&[u8]; 2] = [b"/run/systemd/resolve/", b"/var/run/systemd/resolve/"];
+
+/// Whether an AF_UNIX address leads to a service that goes round the host.
+pub(super) fn goes_round(raw: &[u8]) -> bool {
+    sockaddr::unix_path(raw)
+        .is_some_and(|path| RESOLVERS.contains(&path) || RESOLVER_DIRECTORIES.iter().any(|d| path.starts_with(d)))
+}
+
+pub(super) fn connect(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
+    let (key, theirs) = match target(w, call)? {
+        Target::Ours(key, theirs) => (key, theirs),
+        Target::Local => {
+            let raw = sockaddr::read(call.memory(), call.argument(1), call.argument(2)).unwrap_or_default();
+            return if goes_round(&raw) { Err(Errno::NOENT) } else { Ok(Outcome::GoOn) };
+        }
+    };
+    let raw = sockaddr::read(call.memory(), call.argument(1), call.argument(2))?;
+    let family = sockaddr::family(&raw).ok_or(Errno::INVAL)?;
+    let socket = socket_at(w, key)?;
+    let Some(id) = socket.id else {
+        return if family == libc::AF_NETLINK { Ok(Outcome::Done(Ok(0))) } else { Err(Errno::INVAL) };
+    };
+    if family == libc::AF_UNSPEC {
+        cx.host.disconnect(cx.now, id).map_err(errno)?;
+        match &mut socket.body {
+            Body::Datagrams(d) => d.peer = None,
+            Body::Stream(_) => w.break_off(cx, key),
+            _ => {}
+        }
+        return Ok(Outcome::Done(Ok(0)));
+    }
+    let v4_to_v6_datagram = family == libc::AF_INET && matches!(socket.body, Body::Datagrams(_));
+    if family != socket.family && !v4_to_v6_datagram {
+        return Err(Errno::AFNOSUPPORT);
+    }
+    let peer = reachable(sockaddr::parse_inet(&raw)?, socket.is_v6())?;
+    match &mut socket.body {
+        Body::Datagrams(d) => {
+            cx.host.connect(cx.now, id, peer).map_err(errno)?;
+            d.peer = Some(peer);
+            w.run_soon(key);
+            Ok(Outcome::Done(Ok(0)))
+        }
+        Body::Stream(_) => stream(w, cx, call, key, theirs, peer),
+        Body::Listener(_) => Err(Errno::ISCONN),
+        Body::Netlink(_) => Err(Errno::INVAL),
+    }
+}
+
+/// An address as the host takes it on a socket of this family. There is no IPv6 but what carries IPv4 (RFC 4291 §2.5.5.2): ENETUNREACH.
+pub(super) fn reachable(address: SocketAddr, v6_socket: bool) -> Result<SocketAddr, Errno> {
+    match address.ip() {
+        IpAddr::V4(_) => Ok(sockaddr::shown(address, v6_socket)),
+        IpAddr::V6(ip) if !v6_socket => {
+            let v4 = ip.to_ipv4_mapped().ok_or(Errno::AFNOSUPPORT)?;
+            Ok(SocketAddr::new(IpAddr::V4(v4), address.port()))
+        }
+        IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => Ok(address),
+        IpAddr::V6(_) => Err(Errno::NETUNREACH),
+    }
+}
+
+fn stream(
+    w: &mut World,
+    cx: &mut Context<'_>,
+    call: &mut Call,
+    key: Key,
+    mut theirs: OwnedFd,
+    peer: SocketAddr,
+) -> Result<Outcome, Errno> {
+    let socket = socket_at(w, key)?;
+    let id = socket.id.ok_or(Errno::INVAL)?;
+    let Body::Stream(stream) = &mut socket.body else { return Err(Errno::INVAL) };
+    if stream.phase == Phase::Broken {
+        sys::pending_error(&theirs);
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
+        theirs = renew(w, cx, call, key, &theirs)?;
+    }
+    let socket = socket_at(w, key)?;
+    let Body::Stream(stream) = &mut socket.body else { return Err(Errno::INVAL) };
+    if stream.phase == Phase::Fresh
+        && let Some(ours) = &socket.ours
+    {
+        // Written before there was a connection: on Linux that is EPIPE.
+        crate::prefill::Prefill::drain(ours.as_fd(), usize::MAX);
+    }
+    let fresh = stream.phase == Phase::Fresh;
+    match cx.host.connect(cx.now, id, peer) {
+        Ok(()) => {
+            if fresh {
+                stream.phase = Phase::Connecting;
+            }
+            w.run_soon(key);
+            Ok(Outcome::Done(Ok(0)))
+        }
+        Err(e @ (Error::InProgress | Error::AlreadyInProgress)) => {
+            stream.phase = Phase::Connecting;
+            if fresh {
+                stream.prefilled = w.prefill.fill(theirs.as_fd()).unwrap_or(0);
+            }
+            if is_nonblocking(&theirs) {
+                return Err(errno(e));
+            }
+            Ok(Outcome::Park(key, timeout(&theirs, libc::SO_SNDTIMEO)))
+        }
+        Err(e) => {
+            if stream.phase == Phase::Connecting
+                && let Some(ours) = &socket.ours
+            {
+                stream.phase = Phase::Fresh;
+                stream.prefilled = crate::prefill::Prefill::drain(ours.as_fd(), stream.prefilled);
+            }
+            Err(errno(e))
+        }
+    }
+}
+
+/// A new pair under the old descriptor, after one that was shown an error.
+fn renew(w: &mut World, cx: &mut Context<'_>, call: &Call, key: Key, old: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let pair = Pair::new(SocketType::STREAM, is_nonblocking(old))?;
+    let theirs = w.sockets.replace_pair(cx, key, pair)?;
+    let close_on_exec = is_close_on_exec(call.thread(), call.int(0));
+    socket_at(w, key)?.body = Body::Stream(Stream::new(Phase::Fresh));
+    match call.notification.hand_over(theirs.as_fd(), Place::Exactly(call.int(0)), close_on_exec) {
+        Ok(_) => Ok(theirs),
+        Err(NotHanded::Gone) => Err(Errno::INTR),
+        Err(NotHanded::Error(e)) => Err(e),
+    }
+}
+
+/// Whether a descriptor of a thread's is closed by exec: a property of the number, which a duplicate does not show.
+fn is_close_on_exec(thread: u32, number: i32) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{thread}/fdinfo/{number}")).unwrap_or_default();
+    let flags = text.lines().find_map(|l| l.strip_prefix("flags:")).map(str::trim).unwrap_or("0");
+    i64::from_str_radix(flags, 8).unwrap_or(0) & libc::O_CLOEXEC as i64 != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_services_of_the_machine_are_hidden() {
+        let unix = |path: &[u8]| [&(libc::AF_UNIX as u16).to_ne_bytes()[..], path].concat();
+        assert!(goes_round(&unix(b"/run/nscd/socket\0")));
+        assert!(goes_round(&unix(b"/run/systemd/resolve/io.systemd.Resolve")));
+        assert!(!goes_round(&unix(b"/run/user/0/bus\0")));
+        assert!(!goes_round(&unix(b"\0/run/nscd/socket")));
+    }
+
+    #[test]
+    fn only_mapped_ipv6_is_reachable() {
+        let at = |s: &str| s.parse::<SocketAddr>().unwrap();
+        assert_eq!(reachable(at("[2001:db8::1]:1"), true), Err(Errno::NETUNREACH));
+        assert_eq!(reachable(at("[::ffff:1.2.3.4]:1"), true), Ok(at("[::ffff:1.2.3.4]:1")));
+        assert_eq!(reachable(at("1.2.3.4:1"), true), Ok(at("[::ffff:1.2.3.4]:1")));
+        assert_eq!(reachable(at("1.2.3.4:1"), false), Ok(at("1.2.3.4:1")));
+    }
+}

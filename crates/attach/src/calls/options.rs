@@ -1,0 +1,317 @@
+//! getsockopt(2), setsockopt(2)
+//!
+//! One table from (level, name) to the host's typed options. Timeouts of calls are the kernel's own, on the pair. An option that is not in
+//! the table is ENOPROTOOPT: what would silently not work is not there.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use wireway_engine::Context;
+use wireway_stack::{MtuDiscover, SocketId, SocketOption, SocketOptions};
+
+use super::{Call, Outcome, Target, socket_at, target};
+use crate::socket::{Body, Key, errno};
+use crate::world::World;
+use crate::{sys, tcp_info};
+
+/// Longer option values are not read.
+const LONGEST: usize = 256;
+
+// linux/socket.h, linux/in.h, linux/in6.h, linux/tcp.h where libc has them not.
+const SO_RCVTIMEO_NEW: i32 = 66;
+const SO_SNDTIMEO_NEW: i32 = 67;
+const IP_MTU: i32 = 14;
+const IPV6_MTU: i32 = 24;
+const IPV6_MTU_DISCOVER: i32 = 23;
+const IPV6_RECVERR: i32 = 25;
+
+pub(super) fn set(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
+    let Target::Ours(key, theirs) = target(w, call)? else { return Ok(Outcome::GoOn) };
+    let (level, name) = (call.int(1), call.int(2));
+    let length = usize::try_from(call.int(4)).map_err(|_| Errno::INVAL)?;
+    let mut value = vec![0; length.min(LONGEST)];
+    call.memory().read(call.argument(3), &mut value)?;
+    if level == libc::SOL_SOCKET && is_native(name) {
+        return Ok(Outcome::Done(sys::set_option(&theirs, level, name, &value).map(|()| 0)));
+    }
+    if local_option(w, key, level, name, &value)? {
+        return Ok(Outcome::Done(Ok(0)));
+    }
+    let id = socket_at(w, key)?.id.ok_or(Errno::NOPROTOOPT)?;
+    let option = parse(w, level, name, &value)?;
+    cx.host.set_option(cx.now, id, option).map_err(errno)?;
+    w.run_soon(key);
+    Ok(Outcome::Done(Ok(0)))
+}
+
+/// Options of the calls on the pair, which are the kernel's.
+fn is_native(name: i32) -> bool {
+    [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW].contains(&name)
+}
+
+fn int(value: &[u8]) -> Result<i32, Errno> {
+    value.first_chunk::<4>().map(|b| i32::from_ne_bytes(*b)).ok_or(Errno::INVAL)
+}
+
+/// IP options may be given as one byte (ip(7)).
+fn int_or_byte(value: &[u8]) -> Result<i32, Errno> {
+    match value {
+        [byte] | [byte, _] | [byte, _, _] => Ok(*byte as i32),
+        _ => int(value),
+    }
+}
+
+/// Options that the engine itself keeps. True: it was one.
+fn local_option(w: &mut World, key: Key, level: i32, name: i32, value: &[u8]) -> Result<bool, Errno> {
+    match &mut socket_at(w, key)?.body {
+        Body::Datagrams(d) => {
+            let flag = match (level, name) {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) | (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) => {
+                    &mut d.wanted.packet_info
+                }
+                (libc::IPPROTO_IP, libc::IP_RECVTTL) | (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT) => {
+                    &mut d.wanted.ttl
+                }
+                (libc::IPPROTO_IP, libc::IP_RECVTOS) | (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS) => {
+                    &mut d.wanted.tos
+                }
+                (libc::SOL_SOCKET, libc::SO_TIMESTAMP) => &mut d.wanted.timestamp,
+                (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, IPV6_RECVERR) => &mut d.receive_errors,
+                _ => return Ok(false),
+            };
+            *flag = int_or_byte(value)? != 0;
+            Ok(true)
+        }
+        Body::Netlink(netlink) => match level {
+            libc::SOL_SOCKET if [libc::SO_RCVBUF, libc::SO_SNDBUF, libc::SO_RCVBUFFORCE].contains(&name) => Ok(true),
+            libc::SOL_NETLINK => netlink.set_option(name, int(value)?).map(|()| true),
+            _ => Err(Errno::NOPROTOOPT),
+        },
+        _ => Ok(false),
+    }
+}
+
+fn seconds(value: &[u8], range: std::ops::RangeInclusive<i32>) -> Result<Duration, Errno> {
+    let seconds = int(value)?;
+    if !range.contains(&seconds) {
+        return Err(Errno::INVAL);
+    }
+    Ok(Duration::from_secs(seconds as u64))
+}
+
+fn parse(w: &World, level: i32, name: i32, value: &[u8]) -> Result<SocketOption, Errno> {
+    use SocketOption::*;
+    let flag = || int(value).map(|v| v != 0);
+    let ip = || int_or_byte(value);
+    Ok(match (level, name) {
+        (libc::SOL_SOCKET, libc::SO_REUSEADDR) => ReuseAddress(flag()?),
+        (libc::SOL_SOCKET, libc::SO_REUSEPORT) => ReusePort(flag()?),
+        (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => KeepAlive(flag()?),
+        (libc::SOL_SOCKET, libc::SO_BROADCAST) => Broadcast(flag()?),
+        (libc::SOL_SOCKET, libc::SO_LINGER) => {
+            let on = int(value)? != 0;
+            let time = int(value.get(4..).unwrap_or_default())?;
+            Linger(on.then(|| Duration::from_secs(time.max(0) as u64)))
+        }
+        (libc::SOL_SOCKET, libc::SO_RCVBUF) => ReceiveBuffer(int(value)?.max(0) as usize),
+        (libc::SOL_SOCKET, libc::SO_SNDBUF) => SendBuffer(int(value)?.max(0) as usize),
+        (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => ReceiveLowWater(match int(value)? {
+            ..0 => i32::MAX as usize,
+            v => v.max(1) as usize,
+        }),
+        (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) => {
+            let name = value.split(|b| *b == 0).next().unwrap_or_default();
+            let device = match name {
+                [] => None,
+                name => Some(w.links.iter().find(|l| l.name.as_bytes() == name).ok_or(Errno::NODEV)?.id),
+            };
+            BindToDevice(device)
+        }
+        (libc::SOL_SOCKET, libc::SO_PRIORITY) => Priority(int(value)? as u32),
+        (libc::IPPROTO_IP, libc::IP_TTL) => Ttl(match ip()? {
+            -1 => None,
+            v => Some(u8::try_from(v).ok().filter(|v| *v > 0).ok_or(Errno::INVAL)?),
+        }),
+        (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => Ttl(match int(value)? {
+            -1 => None,
+            v => Some(u8::try_from(v).ok().filter(|v| *v > 0).ok_or(Errno::INVAL)?),
+        }),
+        (libc::IPPROTO_IP, libc::IP_TOS) => Tos(ip()? as u8),
+        (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => Tos(match int(value)? {
+            -1 => 0,
+            v => u8::try_from(v).map_err(|_| Errno::INVAL)?,
+        }),
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER) | (libc::IPPROTO_IPV6, IPV6_MTU_DISCOVER) => {
+            SocketOption::MtuDiscover(match ip()? {
+                libc::IP_PMTUDISC_DONT => self::MtuDiscover::Dont,
+                libc::IP_PMTUDISC_WANT => self::MtuDiscover::Want,
+                libc::IP_PMTUDISC_DO => self::MtuDiscover::Do,
+                libc::IP_PMTUDISC_PROBE => self::MtuDiscover::Probe,
+                _ => return Err(Errno::INVAL),
+            })
+        }
+        (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => V6Only(flag()?),
+        (libc::IPPROTO_TCP, libc::TCP_NODELAY) => NoDelay(flag()?),
+        (libc::IPPROTO_TCP, libc::TCP_CORK) => Cork(flag()?),
+        (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => QuickAck(flag()?),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE) => KeepIdle(seconds(value, 1..=32767)?),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL) => KeepInterval(seconds(value, 1..=32767)?),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => {
+            KeepCount(u8::try_from(int(value)?).ok().filter(|v| (1..=127).contains(v)).ok_or(Errno::INVAL)?)
+        }
+        (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => {
+            UserTimeout(Duration::from_millis(u64::try_from(int(value)?).map_err(|_| Errno::INVAL)?))
+        }
+        (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => {
+            MaxSegment(u16::try_from(int(value)?).ok().filter(|v| *v == 0 || *v >= 88).ok_or(Errno::INVAL)?)
+        }
+        (libc::IPPROTO_TCP, libc::TCP_SYNCNT) => {
+            SynCount(u8::try_from(int(value)?).ok().filter(|v| (1..=127).contains(v)).ok_or(Errno::INVAL)?)
+        }
+        (libc::IPPROTO_TCP, libc::TCP_LINGER2) => Linger2(match int(value)? {
+            ..0 => Some(Duration::ZERO),
+            0 => None,
+            v => Some(Duration::from_secs(v as u64)),
+        }),
+        (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT) => DeferAccept(int(value)?.max(0) as u32),
+        (libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP) => {
+            WindowClamp(u32::try_from(int(value)?).map_err(|_| Errno::INVAL)?)
+        }
+        _ => return Err(Errno::NOPROTOOPT),
+    })
+}
+
+pub(super) fn get(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
+    let Target::Ours(key, theirs) = target(w, call)? else { return Ok(Outcome::GoOn) };
+    let (level, name) = (call.int(1), call.int(2));
+    let room = call.memory().read_u32(call.argument(4))? as i32;
+    let room = usize::try_from(room).map_err(|_| Errno::INVAL)?;
+    let value = value(w, cx, key, &theirs, level, name)?;
+    let value = value.get(..room.min(value.len())).unwrap_or_default();
+    call.memory().write(call.argument(3), value)?;
+    call.memory().write_u32(call.argument(4), value.len() as u32)?;
+    Ok(Outcome::Done(Ok(0)))
+}
+
+fn value(
+    w: &mut World,
+    cx: &mut Context<'_>,
+    key: Key,
+    theirs: &OwnedFd,
+    level: i32,
+    name: i32,
+) -> Result<Vec<u8>, Errno> {
+    if level == libc::SOL_SOCKET && is_native(name) {
+        let mut raw = vec![0; 16];
+        let n = sys::get_option(theirs, level, name, &mut raw)?;
+        raw.truncate(n);
+        return Ok(raw);
+    }
+    let link_names: Vec<_> = w.links.iter().map(|l| (l.id, l.name.clone())).collect();
+    let socket = socket_at(w, key)?;
+    let bytes = |v: i32| Ok(v.to_ne_bytes().to_vec());
+    if level == libc::SOL_SOCKET {
+        match name {
+            libc::SO_DOMAIN => return bytes(socket.family),
+            libc::SO_TYPE => return bytes(socket.kind),
+            libc::SO_PROTOCOL => return bytes(socket.protocol),
+            libc::SO_ACCEPTCONN => return bytes(matches!(socket.body, Body::Listener(_)) as i32),
+            libc::SO_ERROR => {
+                // The kernel's own is the one that was made to show this one.
+                sys::pending_error(theirs);
+                let host = socket.id.and_then(|id| cx.host.take_error(id)).map(errno);
+                return bytes(socket.error.take().or(host).map_or(0, |e| e.raw_os_error()));
+            }
+            _ => {}
+        }
+    }
+    match (&socket.body, level, name) {
+        (Body::Netlink(_), libc::SOL_SOCKET, libc::SO_RCVBUF | libc::SO_SNDBUF) => return bytes(212_992),
+        (Body::Datagrams(d), libc::SOL_SOCKET, libc::SO_TIMESTAMP) => return bytes(d.wanted.timestamp as i32),
+        (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_PKTINFO)
+        | (Body::Datagrams(d), libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) => return bytes(d.wanted.packet_info as i32),
+        (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_RECVTTL)
+        | (Body::Datagrams(d), libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT) => return bytes(d.wanted.ttl as i32),
+        (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_RECVTOS)
+        | (Body::Datagrams(d), libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS) => return bytes(d.wanted.tos as i32),
+        (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_RECVERR)
+        | (Body::Datagrams(d), libc::IPPROTO_IPV6, IPV6_RECVERR) => return bytes(d.receive_errors as i32),
+        _ => {}
+    }
+    let id = socket.id.ok_or(Errno::NOPROTOOPT)?;
+    let is_tcp = matches!(socket.body, Body::Stream(_) | Body::Listener(_));
+    if level == libc::IPPROTO_TCP && !is_tcp {
+        return Err(Errno::OPNOTSUPP);
+    }
+    if (level, name) == (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) {
+        let device = cx.host.options(id).map_err(errno)?.bind_to_device;
+        let name = link_names.into_iter().find(|(id, _)| Some(*id) == device).map(|(_, name)| name);
+        return Ok(name.map_or(Vec::new(), |name| [name.as_bytes(), &[0]].concat()));
+    }
+    known(cx, id, level, name)
+}
+
+fn known(cx: &mut Context<'_>, id: SocketId, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
+    let o: SocketOptions = cx.host.options(id).map_err(errno)?;
+    let secs = |d: Duration| d.as_secs() as i32;
+    let value = match (level, name) {
+        (libc::SOL_SOCKET, libc::SO_REUSEADDR) => o.reuse_address as i32,
+        (libc::SOL_SOCKET, libc::SO_REUSEPORT) => o.reuse_port as i32,
+        (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => o.keep_alive as i32,
+        (libc::SOL_SOCKET, libc::SO_BROADCAST) => o.broadcast as i32,
+        (libc::SOL_SOCKET, libc::SO_LINGER) => {
+            let (on, time) = (o.linger.is_some() as i32, o.linger.map_or(0, secs));
+            return Ok([on.to_ne_bytes(), time.to_ne_bytes()].concat());
+        }
+        (libc::SOL_SOCKET, libc::SO_RCVBUF) => clamp(o.receive_buffer),
+        (libc::SOL_SOCKET, libc::SO_SNDBUF) => clamp(o.send_buffer),
+        (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => clamp(o.receive_low_water),
+        (libc::SOL_SOCKET, libc::SO_SNDLOWAT) => 1,
+        (libc::SOL_SOCKET, libc::SO_PRIORITY) => o.priority as i32,
+        (libc::SOL_SOCKET, libc::SO_OOBINLINE | libc::SO_DONTROUTE | libc::SO_TIMESTAMP | libc::SO_DEBUG) => 0,
+        (libc::IPPROTO_IP, libc::IP_TTL) => o.ttl.map_or(64, i32::from),
+        (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => o.ttl.map_or(64, i32::from),
+        (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => o.tos as i32,
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER) | (libc::IPPROTO_IPV6, IPV6_MTU_DISCOVER) => match o.mtu_discover {
+            MtuDiscover::Dont => libc::IP_PMTUDISC_DONT,
+            MtuDiscover::Want => libc::IP_PMTUDISC_WANT,
+            MtuDiscover::Do => libc::IP_PMTUDISC_DO,
+            MtuDiscover::Probe => libc::IP_PMTUDISC_PROBE,
+        },
+        (libc::IPPROTO_IP, IP_MTU) | (libc::IPPROTO_IPV6, IPV6_MTU) => {
+            cx.host.peer_addr(id).map_err(errno)?;
+            cx.host.tcp_info(cx.now, id).map_err(errno)?.path_mtu as i32
+        }
+        (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => o.v6_only as i32,
+        (libc::IPPROTO_TCP, libc::TCP_NODELAY) => o.no_delay as i32,
+        (libc::IPPROTO_TCP, libc::TCP_CORK) => o.cork as i32,
+        (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => o.quick_ack as i32,
+        (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE) => secs(o.keep_idle),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL) => secs(o.keep_interval),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => o.keep_count as i32,
+        (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => o.user_timeout.as_millis().min(i32::MAX as u128) as i32,
+        (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => {
+            let info = cx.host.tcp_info(cx.now, id).map_err(errno)?;
+            if o.max_segment != 0 && info.send_mss == 0 { o.max_segment as i32 } else { info.send_mss as i32 }
+        }
+        (libc::IPPROTO_TCP, libc::TCP_SYNCNT) => o.syn_count as i32,
+        (libc::IPPROTO_TCP, libc::TCP_LINGER2) => match o.linger2 {
+            Some(Duration::ZERO) => -1,
+            Some(time) => secs(time),
+            None => 0,
+        },
+        (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT) => o.defer_accept as i32,
+        (libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP) => o.window_clamp as i32,
+        (libc::IPPROTO_TCP, libc::TCP_INFO) => {
+            return Ok(tcp_info::emit(&cx.host.tcp_info(cx.now, id).map_err(errno)?));
+        }
+        (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => return Ok(b"reno\0\0\0\0\0\0\0\0\0\0\0\0".to_vec()),
+        _ => return Err(Errno::NOPROTOOPT),
+    };
+    Ok(value.to_ne_bytes().to_vec())
+}
+
+fn clamp(value: usize) -> i32 {
+    value.min(i32::MAX as usize) as i32
+}

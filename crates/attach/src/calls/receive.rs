@@ -1,0 +1,218 @@
+//! recvfrom(2), recvmsg(2), recvmmsg(2)
+//!
+//! On a connection these go on in the kernel unless a flag means another thing there. A datagram is shown first, copied to the program,
+//! and taken away only when the program has its answer: a call that a signal interrupts loses nothing.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+use wireway_engine::Context;
+
+use super::{Call, Outcome, Target, socket_at, target, timeout};
+use crate::datagram::{self, Letter};
+use crate::msghdr::{self, Header, Vector};
+use crate::process::{is_foreign_socket, is_nonblocking};
+use crate::sockaddr;
+use crate::socket::{Body, Key};
+use crate::stream::Phase;
+use crate::world::World;
+
+pub(super) fn recvfrom(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
+    let Target::Ours(key, theirs) = target(w, call)? else { return Ok(Outcome::GoOn) };
+    let flags = call.int(3);
+    let vectors = [Vector { address: call.argument(1), length: call.argument(2) }];
+    if let Some(outcome) = on_stream(w, cx, call, key, &theirs, &vectors, flags)? {
+        return Ok(outcome);
+    }
+    let Some(letter) = next(w, cx, key, &theirs, flags)? else { return blocked(call, key, &theirs, flags) };
+    let copied = msghdr::scatter(call.memory(), &vectors, &letter.data)?;
+    sockaddr::store(call.memory(), &letter.name, call.argument(4), call.argument(5))?;
+    let length = if flags & libc::MSG_TRUNC != 0 { letter.data.len() } else { copied };
+    if call.notification.try_finish(Ok(length as i64)).is_ok() {
+        taken(w, cx, key, &theirs, flags)?;
+    }
+    Ok(Outcome::Answered)
+}
+
+pub(super) fn recvmsg(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
+    let (key, theirs) = match target(w, call)? {
+        Target::Ours(key, theirs) => (key, theirs),
+        Target::Local => return local(w, call),
+    };
+    let header = Header::read(call.memory(), call.argument(1))?;
+    let flags = call.int(2);
+    if let Some(outcome) = on_stream(w, cx, call, key, &theirs, &header.vectors, flags)? {
+        return Ok(outcome);
+    }
+    let Some(letter) = next(w, cx, key, &theirs, flags)? else { return blocked(call, key, &theirs, flags) };
+    let length = store(call, &header, &letter, flags)?;
+    if call.notification.try_finish(Ok(length as i64)).is_ok() {
+        taken(w, cx, key, &theirs, flags)?;
+    }
+    Ok(Outcome::Answered)
+}
+
+pub(super) fn recvmmsg(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
+    let Target::Ours(key, theirs) = target(w, call)? else { return Ok(Outcome::GoOn) };
+    let (count, flags) = ((call.argument(2) as u32).min(msghdr::MANY_MOST) as usize, call.int(3));
+    if matches!(socket_at(w, key)?.body, Body::Stream(_)) {
+        return Ok(Outcome::GoOn);
+    }
+    let mut done = 0;
+    while done < count {
+        // A short count is a right answer; waiting for more with some taken would lose them to a signal.
+        let letter = match next(w, cx, key, &theirs, flags) {
+            Ok(Some(letter)) => letter,
+            Ok(None) if done > 0 => break,
+            Ok(None) => return blocked(call, key, &theirs, flags),
+            Err(_) if done > 0 => break,
+            Err(e) => return Err(e),
+        };
+        let at = call.argument(1).wrapping_add(done as u64 * msghdr::MANY_STRIDE);
+        let stored = Header::read(call.memory(), at).and_then(|header| store(call, &header, &letter, flags));
+        match stored {
+            Ok(length) => call.memory().write_u32(at.wrapping_add(56), length as u32)?,
+            Err(_) if done > 0 => break,
+            Err(e) => return Err(e),
+        }
+        if !call.notification.is_waiting() {
+            return Ok(Outcome::Answered);
+        }
+        taken(w, cx, key, &theirs, flags)?;
+        done += 1;
+        if flags & libc::MSG_PEEK != 0 {
+            break;
+        }
+    }
+    Ok(Outcome::Done(Ok(done as i64)))
+}
+
+/// The next datagram, or `None` if there is none yet.
+fn next(
+    w: &mut World,
+    cx: &mut Context<'_>,
+    key: Key,
+    theirs: &OwnedFd,
+    flags: i32,
+) -> Result<Option<Letter>, Errno> {
+    if flags & libc::MSG_OOB != 0 {
+        return Err(Errno::OPNOTSUPP);
+    }
+    // Errors are told by SO_ERROR and by calls; there is no queue of them.
+    if flags & libc::MSG_ERRQUEUE != 0 {
+        return Err(Errno::AGAIN);
+    }
+    match datagram::peek(socket_at(w, key)?, cx, theirs.as_fd()) {
+        Ok(letter) => Ok(Some(letter)),
+        Err(Errno::AGAIN) if flags & libc::MSG_DONTWAIT != 0 || is_nonblocking(theirs) => Err(Errno::AGAIN),
+        Err(Errno::AGAIN) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The datagram was handed over.
+fn taken(w: &mut World, cx: &mut Context<'_>, key: Key, theirs: &OwnedFd, flags: i32) -> Result<(), Errno> {
+    if flags & libc::MSG_PEEK == 0 {
+        let socket = socket_at(w, key)?;
+        datagram::consume(socket, theirs.as_fd());
+        // Only if nobody else waits: they come before the pair.
+        if socket.waiting.is_empty() {
+            datagram::deliver(socket, cx, key);
+        }
+    }
+    Ok(())
+}
+
+fn blocked(_call: &Call, key: Key, theirs: &OwnedFd, _flags: i32) -> Result<Outcome, Errno> {
+    Ok(Outcome::Park(key, timeout(theirs, libc::SO_RCVTIMEO)))
+}
+
+/// Stores a datagram and what goes with it; returns the answer of the call.
+fn store(call: &Call, header: &Header, letter: &Letter, flags: i32) -> Result<usize, Errno> {
+    let copied = msghdr::scatter(call.memory(), &header.vectors, &letter.data)?;
+    let cut = if copied < letter.data.len() { libc::MSG_TRUNC } else { 0 };
+    header.store_result(call.memory(), &letter.name, &letter.control, cut | (flags & libc::MSG_CMSG_CLOEXEC))?;
+    Ok(if flags & libc::MSG_TRUNC != 0 { letter.data.len() } else { copied })
+}
+
+/// What a receive call does on a TCP socket; `None` if it is no TCP socket.
+fn on_stream(
+    w: &mut World,
+    cx: &mut Context<'_>,
+    call: &mut Call,
+    key: Key,
+    theirs: &OwnedFd,
+    vectors: &[Vector],
+    flags: i32,
+) -> Result<Option<Outcome>, Errno> {
+    let phase = match &socket_at(w, key)?.body {
+        Body::Stream(stream) => stream.phase,
+        Body::Listener(_) => return Err(Errno::NOTCONN),
+        _ => return Ok(None),
+    };
+    if phase == Phase::Fresh {
+        return Err(Errno::NOTCONN);
+    }
+    if flags & libc::MSG_ERRQUEUE != 0 {
+        return Err(Errno::AGAIN);
+    }
+    // There is no urgent data.
+    if flags & libc::MSG_OOB != 0 {
+        return Err(Errno::INVAL);
+    }
+    if flags & libc::MSG_TRUNC == 0 {
+        return Ok(Some(Outcome::GoOn));
+    }
+    // tcp(7): the bytes are thrown away, not stored; with MSG_PEEK they are only counted.
+    let mut scrap = vec![0u8; msghdr::total(vectors)];
+    let mut how = RecvFlags::DONTWAIT;
+    if flags & libc::MSG_PEEK != 0 {
+        how |= RecvFlags::PEEK;
+    }
+    match rustix::net::recv(theirs, &mut scrap[..], how) {
+        Ok((n, _)) => {
+            w.touched(cx, key, false);
+            Ok(Some(Outcome::Done(Ok(n as i64))))
+        }
+        Err(Errno::AGAIN) if flags & libc::MSG_DONTWAIT != 0 || is_nonblocking(theirs) => Err(Errno::AGAIN),
+        Err(Errno::AGAIN) => blocked(call, key, theirs, flags).map(Some),
+        Err(e) => Err(e),
+    }
+}
+
+/// recvmsg on a local socket: the kernel's, unless the message at hand carries a network socket of the kernel's, which would be a way round
+/// the host. Then the message arrives without its descriptors and with MSG_CTRUNC, as where a security module forbids them.
+fn local(w: &mut World, call: &mut Call) -> Result<Outcome, Errno> {
+    let Ok(header) = Header::read(call.memory(), call.argument(1)) else { return Ok(Outcome::GoOn) };
+    if header.control == 0 || header.control_length == 0 {
+        return Ok(Outcome::GoOn);
+    }
+    let Ok(end) = w.processes.descriptor(call.thread(), call.int(0)) else { return Ok(Outcome::GoOn) };
+    if !carries_foreign_socket(end.as_fd()) {
+        return Ok(Outcome::GoOn);
+    }
+    let mut data = vec![0u8; header.length()];
+    let (n, _) = rustix::net::recv(&end, &mut data[..], RecvFlags::DONTWAIT)?;
+    data.truncate(n);
+    let stored = msghdr::scatter(call.memory(), &header.vectors, &data)?;
+    header.store_result(call.memory(), &[], &[], libc::MSG_CTRUNC)?;
+    Ok(Outcome::Done(Ok(stored as i64)))
+}
+
+/// Looks, without taking it, whether the next message on a local socket carries a network socket of the kernel's.
+fn carries_foreign_socket(end: BorrowedFd<'_>) -> bool {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage};
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253), ScmCredentials(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0u8; 1];
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    if rustix::net::recvmsg(end, &mut [std::io::IoSliceMut::new(&mut byte)], &mut control, flags).is_err() {
+        return false;
+    }
+    control.drain().any(|message| match message {
+        // All of them, so that all are closed.
+        RecvAncillaryMessage::ScmRights(fds) => fds.filter(|fd| is_foreign_socket(fd.as_fd())).count() > 0,
+        _ => false,
+    })
+}

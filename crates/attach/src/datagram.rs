@@ -1,0 +1,391 @@
+//! Datagram sockets on AF_UNIX SEQPACKET pairs (a DGRAM pair would not tell of a close).
+//!
+//! The pair carries datagrams but no addresses. So while the socket is not connected, or wants control messages, there is at most one
+//! received datagram in the pair, the *head*, and the engine knows whose it is; the rest wait in the host. A notified receive call takes
+//! the head with its address; a native read shows as the pair becoming empty. A connected socket needs no addresses: its datagrams go
+//! into the pair as they come.
+//!
+//! What the program sends natively is sent to its peer. Credentials are asked for on the engine's end only because a datagram of no bytes
+//! has them and the end of the file has not.
+//!
+//! An error (from ICMP) cannot be set on the program's end without closing it: an empty datagram wakes the program up, and the next
+//! notified call tells the error.
+
+use std::collections::VecDeque;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::io::Errno;
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendFlags};
+use wireway_engine::Context;
+use wireway_stack::{DatagramInfo, Kind, ReceiveFlags};
+
+use crate::msghdr::Control;
+use crate::socket::{Body, Key, Socket, errno};
+use crate::{sockaddr, sys};
+
+/// The longest UDP payload over IPv4 (RFC 768, RFC 791), and so the longest datagram of a raw socket with its header, and some.
+const LONGEST: usize = 65_536 + 64;
+/// Datagrams moved in one turn.
+const TURN: usize = 256;
+
+/// A received datagram with what a program may ask about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Letter {
+    pub data: Vec<u8>,
+    /// The sender's raw address.
+    pub name: Vec<u8>,
+    pub control: Vec<Control>,
+}
+
+/// Control messages a program asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted {
+    pub packet_info: bool,
+    pub ttl: bool,
+    pub tos: bool,
+    pub timestamp: bool,
+}
+
+impl Wanted {
+    fn any(&self) -> bool {
+        self.packet_info || self.ttl || self.tos || self.timestamp
+    }
+}
+
+/// Received datagrams between the host and the program.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    /// Taken from the host. The first may be the head.
+    letters: VecDeque<Letter>,
+    /// The first letter is also in the pair.
+    head: bool,
+    /// An empty datagram that is none is in the pair.
+    woken: bool,
+    /// Our end is watched for being writable.
+    watched: bool,
+}
+
+/// A UDP, ping or raw socket.
+pub(crate) struct Datagrams {
+    pub kind: Kind,
+    pub inbox: Inbox,
+    pub wanted: Wanted,
+    pub receive_errors: bool,
+    pub peer: Option<SocketAddr>,
+    /// The program shut down its sending, which looks like a close.
+    pub write_shut: bool,
+}
+
+impl Datagrams {
+    pub(crate) fn new(kind: Kind) -> Datagrams {
+        Datagrams {
+            kind,
+            inbox: Inbox::default(),
+            wanted: Wanted::default(),
+            receive_errors: false,
+            peer: None,
+            write_shut: false,
+        }
+    }
+}
+
+/// Moves what can be moved both ways. True: the program has closed its end.
+pub(crate) fn pump(socket: &mut Socket, cx: &mut Context<'_>, key: Key) -> bool {
+    let Some(id) = socket.id else { return false };
+    if cx.host.ready(id).contains(wireway_stack::Ready::ERR)
+        && let Some(error) = cx.host.take_error(id)
+    {
+        fail(socket, errno(error));
+    }
+    let closed = send_native(socket, cx);
+    if !closed {
+        deliver(socket, cx, key);
+    }
+    closed
+}
+
+/// Notes an error and wakes the program up.
+fn fail(socket: &mut Socket, error: Errno) {
+    socket.error = Some(error);
+    if let (Body::Datagrams(d), Some(ours)) = (&mut socket.body, &socket.ours)
+        && !d.inbox.woken
+        && !d.inbox.head
+        && rustix::net::send(ours, &[], SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_ok()
+    {
+        d.inbox.woken = true;
+    }
+}
+
+/// Sends what the program wrote natively. True: it has closed its end.
+pub(crate) fn send_native(socket: &mut Socket, cx: &mut Context<'_>) -> bool {
+    let (Some(id), Some(ours)) = (socket.id, &socket.ours) else { return false };
+    let mut buffer = vec![0u8; LONGEST];
+    for _ in 0..TURN {
+        match receive(ours.as_fd(), &mut buffer) {
+            Received::Datagram(n) => {
+                let data = buffer.get(..n).unwrap_or_default();
+                match cx.host.send_to(cx.now, id, data, None, None) {
+                    Ok(_) => {}
+                    // The interface's queue is full, or there is no peer: the datagram is lost, as UDP's may be.
+                    Err(e) => {
+                        let pending = matches!(
+                            e,
+                            wireway_stack::Error::ConnectionRefused | wireway_stack::Error::HostUnreachable
+                        );
+                        if pending {
+                            socket.error = Some(errno(e));
+                        }
+                    }
+                }
+            }
+            Received::Nothing => return false,
+            Received::End => return true,
+        }
+    }
+    false
+}
+
+pub(crate) enum Received {
+    Datagram(usize),
+    Nothing,
+    End,
+}
+
+/// Reads one datagram of the program's from our end, which has SO_PASSCRED.
+pub(crate) fn receive(ours: BorrowedFd<'_>, buffer: &mut [u8]) -> Received {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1), ScmRights(253))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let result = rustix::net::recvmsg(ours, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::DONTWAIT);
+    match result {
+        Ok(message) if message.bytes == 0 && control.drain().next().is_none() => Received::End,
+        Ok(message) => Received::Datagram(message.bytes),
+        Err(Errno::CONNRESET) => Received::End,
+        Err(_) => Received::Nothing,
+    }
+}
+
+/// Takes the next datagram from the host.
+fn from_host(socket: &mut Socket, cx: &mut Context<'_>) -> Option<Letter> {
+    let Body::Datagrams(d) = &mut socket.body else { return None };
+    let id = socket.id?;
+    let length = cx.host.recv_available(id);
+    let mut data = vec![0; length.min(LONGEST)];
+    let info = match cx.host.recv_from(id, &mut data, ReceiveFlags::default()) {
+        Ok(info) => info,
+        Err(wireway_stack::Error::WouldBlock) => return None,
+        Err(e) => {
+            socket.error = Some(errno(e));
+            return None;
+        }
+    };
+    data.truncate(info.len);
+    if let (Kind::Raw(protocol), IpAddr::V4(source), IpAddr::V4(destination)) =
+        (d.kind, info.source.ip().to_canonical(), info.destination.ip().to_canonical())
+    {
+        data = with_header(protocol, source, destination, &info, &data);
+    }
+    let name = sockaddr::emit_inet(sockaddr::shown(info.source, socket.family == libc::AF_INET6));
+    let control = control(&d.wanted, &info, socket.family == libc::AF_INET6);
+    Some(Letter { data, name, control })
+}
+
+/// A raw IPv4 socket receives the header as well (raw(7)).
+fn with_header(protocol: u8, source: Ipv4Addr, destination: Ipv4Addr, info: &DatagramInfo, data: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0u8; 20];
+    packet[0] = 0x45;
+    packet[1] = info.tos;
+    packet[2..4].copy_from_slice(&((20 + data.len()) as u16).to_be_bytes());
+    packet[8] = info.ttl;
+    packet[9] = protocol;
+    packet[12..16].copy_from_slice(&source.octets());
+    packet[16..20].copy_from_slice(&destination.octets());
+    packet.extend_from_slice(data);
+    packet
+}
+
+fn control(wanted: &Wanted, info: &DatagramInfo, v6: bool) -> Vec<Control> {
+    let mut messages = Vec::new();
+    let index = info.interface.0 as u32 + 1;
+    let int = |level, kind, value: u32| Control { level, kind, data: value.to_ne_bytes().to_vec() };
+    if wanted.timestamp {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        let mut data = now.tv_sec.to_ne_bytes().to_vec();
+        data.extend_from_slice(&(now.tv_nsec / 1000).to_ne_bytes());
+        messages.push(Control { level: libc::SOL_SOCKET, kind: libc::SCM_TIMESTAMP, data });
+    }
+    if v6 {
+        if wanted.packet_info {
+            let mut data = match sockaddr::shown(info.destination, true).ip() {
+                IpAddr::V6(ip) => ip.octets().to_vec(),
+                IpAddr::V4(_) => vec![0; 16],
+            };
+            data.extend_from_slice(&index.to_ne_bytes());
+            messages.push(Control { level: libc::IPPROTO_IPV6, kind: libc::IPV6_PKTINFO, data });
+        }
+        if wanted.ttl {
+            messages.push(int(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, info.ttl as u32));
+        }
+        if wanted.tos {
+            messages.push(int(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, info.tos as u32));
+        }
+    } else {
+        if wanted.packet_info
+            && let IpAddr::V4(to) = info.destination.ip().to_canonical()
+        {
+            let data = [&index.to_ne_bytes()[..], &to.octets(), &to.octets()].concat();
+            messages.push(Control { level: libc::IPPROTO_IP, kind: libc::IP_PKTINFO, data });
+        }
+        if wanted.ttl {
+            messages.push(int(libc::IPPROTO_IP, libc::IP_TTL, info.ttl as u32));
+        }
+        if wanted.tos {
+            messages.push(Control { level: libc::IPPROTO_IP, kind: libc::IP_TOS, data: vec![info.tos] });
+        }
+    }
+    messages
+}
+
+/// Puts received datagrams into the pair: one, or what fits on a connected socket.
+pub(crate) fn deliver(socket: &mut Socket, cx: &mut Context<'_>, key: Key) {
+    loop {
+        let Some(inbox) = inbox(socket) else { return };
+        if inbox.letters.is_empty() {
+            let Some(letter) = next_letter(socket, cx) else { break };
+            let Some(inbox) = self::inbox(socket) else { return };
+            inbox.letters.push_back(letter);
+        }
+        let deep = is_deep(socket);
+        let Some(ours) = &socket.ours else { return };
+        let ours = ours.as_fd();
+        let inbox = match &mut socket.body {
+            Body::Datagrams(d) => &mut d.inbox,
+            Body::Netlink(n) => &mut n.inbox,
+            _ => return,
+        };
+        if inbox.head {
+            if sys::ioctl_int(ours, libc::TIOCOUTQ) != Ok(0) {
+                break;
+            }
+            // The program has read it.
+            inbox.head = false;
+            inbox.letters.pop_front();
+            continue;
+        }
+        let Some(letter) = inbox.letters.front() else { break };
+        match rustix::net::send(ours, &letter.data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(_) if deep => drop(inbox.letters.pop_front()),
+            Ok(_) => {
+                inbox.head = true;
+                break;
+            }
+            // The program shut down its reading, or closed.
+            Err(Errno::PIPE | Errno::CONNRESET) => drop(inbox.letters.pop_front()),
+            Err(_) => break,
+        }
+    }
+    watch(socket, cx, key);
+}
+
+/// Watches for the pair becoming empty while something waits for that.
+fn watch(socket: &mut Socket, cx: &mut Context<'_>, key: Key) {
+    let Some(inbox) = inbox(socket) else { return };
+    let wanted = !inbox.letters.is_empty();
+    if inbox.watched != wanted {
+        inbox.watched = wanted;
+        socket.watch_writable(cx, key, wanted);
+    }
+}
+
+fn inbox(socket: &mut Socket) -> Option<&mut Inbox> {
+    match &mut socket.body {
+        Body::Datagrams(d) => Some(&mut d.inbox),
+        Body::Netlink(n) => Some(&mut n.inbox),
+        _ => None,
+    }
+}
+
+/// Whether the addresses of received datagrams need not be kept.
+fn is_deep(socket: &Socket) -> bool {
+    match &socket.body {
+        Body::Datagrams(d) => d.peer.is_some() && !d.wanted.any(),
+        _ => false,
+    }
+}
+
+fn next_letter(socket: &mut Socket, cx: &mut Context<'_>) -> Option<Letter> {
+    match &mut socket.body {
+        Body::Netlink(n) => n.answers.pop_front(),
+        _ => from_host(socket, cx),
+    }
+}
+
+/// Looks at the next datagram for a notified receive call. EAGAIN if there is none; the pending error once.
+pub(crate) fn peek(socket: &mut Socket, cx: &mut Context<'_>, theirs: BorrowedFd<'_>) -> Result<Letter, Errno> {
+    let error = socket.error.take();
+    let deep_name = match &socket.body {
+        Body::Datagrams(Datagrams { peer: Some(peer), .. }) => {
+            sockaddr::emit_inet(sockaddr::shown(*peer, socket.is_v6()))
+        }
+        _ => Vec::new(),
+    };
+    let inbox = inbox(socket).ok_or(Errno::OPNOTSUPP)?;
+    if inbox.woken {
+        inbox.woken = false;
+        let _ = rustix::net::recv(theirs, &mut [0u8; 1], RecvFlags::DONTWAIT);
+    }
+    if let Some(error) = error {
+        return Err(error);
+    }
+    let mut data = vec![0u8; LONGEST];
+    match rustix::net::recv(theirs, &mut data[..], RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+        // Sent before the socket was connected, or one of a connected socket's.
+        Ok((n, _)) if !inbox.head => {
+            data.truncate(n);
+            return Ok(Letter { data, name: deep_name, control: Vec::new() });
+        }
+        Ok(_) => return inbox.letters.front().cloned().ok_or(Errno::AGAIN),
+        Err(Errno::AGAIN) => {
+            if inbox.head {
+                inbox.head = false;
+                inbox.letters.pop_front();
+            }
+        }
+        Err(e) => return Err(e),
+    }
+    if inbox.letters.is_empty() {
+        let letter = next_letter(socket, cx);
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
+        self::inbox(socket).ok_or(Errno::OPNOTSUPP)?.letters.push_back(letter.ok_or(Errno::AGAIN)?);
+    }
+    self::inbox(socket).and_then(|i| i.letters.front().cloned()).ok_or(Errno::AGAIN)
+}
+
+/// Takes away what [`peek`] showed, after it was handed over.
+pub(crate) fn consume(socket: &mut Socket, theirs: BorrowedFd<'_>) {
+    let Some(inbox) = inbox(socket) else { return };
+    let in_pair = rustix::net::recv(theirs, &mut [0u8; 1], RecvFlags::DONTWAIT).is_ok();
+    if !in_pair || inbox.head {
+        inbox.letters.pop_front();
+    }
+    inbox.head = false;
+}
+
+/// Bytes in the next datagram (FIONREAD).
+pub(crate) fn next_length(socket: &mut Socket, cx: &mut Context<'_>, theirs: BorrowedFd<'_>) -> usize {
+    peek_quietly(socket, theirs).unwrap_or_else(|| socket.id.map_or(0, |id| cx.host.recv_available(id)))
+}
+
+fn peek_quietly(socket: &mut Socket, theirs: BorrowedFd<'_>) -> Option<usize> {
+    match rustix::net::recv(theirs, &mut [0u8; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK | RecvFlags::TRUNC) {
+        Ok((_, n)) => Some(n),
+        Err(_) => {
+            let inbox = inbox(socket)?;
+            inbox.letters.front().filter(|_| !inbox.head).map(|l| l.data.len())
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The attach layer as an engine's service: one program on one host.
+
+use std::time::Duration;
+
+use rustix::io::Errno;
+use wireway_engine::{Context, Interest, Service};
+use wireway_packet::Instant;
+use wireway_stack::Event;
+
+use crate::calls::Call;
+use crate::launch::{Ending, Progress, Running};
+use crate::links::Link;
+use crate::notify::Listener;
+use crate::signals::{Signals, follow_stop};
+use crate::socket::FIRST_TOKEN;
+use crate::world::World;
+
+const LISTENER: u64 = 0;
+const REPORTS: u64 = 1;
+const SIGNALS: u64 = 2;
+
+/// Calls answered before others have their turn.
+const TURN: usize = 64;
+/// How long the host may go on sending what an ended program has written.
+const DRAIN: Duration = Duration::from_secs(60);
+/// How often it is looked whether it is done.
+const DRAIN_STEP: Duration = Duration::from_millis(5);
+
+/// A program attached to a host. The engine stops with the program's exit status.
+pub struct Attach {
+    running: Running,
+    signals: Signals,
+    listener: Listener,
+    world: World,
+    /// More calls may wait.
+    busy: bool,
+    started: bool,
+    /// The program ended so; until when the host may send what is left.
+    ended: Option<(Ending, Instant)>,
+    next_look: Instant,
+}
+
+impl Attach {
+    /// Takes a started program. `links` are the host's interfaces, `lo` among them, as the program is to be told of them.
+    pub fn new(mut running: Running, signals: Signals, links: Vec<Link>) -> Result<Attach, Errno> {
+        let listener = Listener::new(running.take_listener().ok_or(Errno::BADF)?);
+        Ok(Attach {
+            running,
+            signals,
+            listener,
+            world: World::new(links)?,
+            busy: false,
+            started: false,
+            ended: None,
+            next_look: Instant::ZERO,
+        })
+    }
+
+    /// How the program ended, if it has.
+    pub fn ending(&self) -> Option<Ending> {
+        self.running.ending()
+    }
+
+    /// Sockets the program has open.
+    pub fn sockets(&self) -> usize {
+        self.world.count()
+    }
+
+    fn start(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
+        cx.register(self.listener.descriptor(), LISTENER, Interest::IN)?;
+        cx.register(self.running.reports(), REPORTS, Interest::IN)?;
+        cx.register(self.signals.descriptor(), SIGNALS, Interest::IN)
+    }
+
+    fn answer_calls(&mut self, cx: &mut Context<'_>) {
+        self.busy = false;
+        for _ in 0..TURN {
+            let Some(notification) = self.listener.next() else { return };
+            self.world.call(cx, Call::new(notification));
+        }
+        self.busy = true;
+    }
+
+    fn news(&mut self, cx: &mut Context<'_>) {
+        while let Some(progress) = self.running.progress() {
+            match progress {
+                Progress::Stopped(signal) => follow_stop(&self.running, signal),
+                Progress::Ended(ending) => {
+                    cx.deregister(self.running.reports());
+                    self.ended = Some((ending, cx.now + DRAIN));
+                    self.next_look = cx.now;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Stops the engine when the host has sent what the program left, or has had its time.
+    fn look_whether_done(&mut self, cx: &mut Context<'_>) {
+        let Some((ending, until)) = self.ended else { return };
+        if cx.now < self.next_look {
+            return;
+        }
+        self.next_look = cx.now + DRAIN_STEP;
+        if self.world.is_drained(cx) || cx.now >= until {
+            cx.stop(ending.status() as i32);
+        }
+    }
+}
+
+impl Service for Attach {
+    fn ready(&mut self, cx: &mut Context<'_>, token: u64, ready: Interest) {
+        match token {
+            LISTENER => {
+                self.answer_calls(cx);
+                // No process is left under the filter.
+                if ready.contains(Interest::HUP) && !self.busy {
+                    cx.deregister(self.listener.descriptor());
+                }
+            }
+            REPORTS => self.news(cx),
+            SIGNALS => {
+                self.signals.pass_on(&self.running);
+                if let Some((ending, _)) = self.ended {
+                    cx.stop(ending.status() as i32);
+                }
+            }
+            token => {
+                let key = token.saturating_sub(FIRST_TOKEN) as usize;
+                self.world.pair_event(cx, key, ready);
+            }
+        }
+    }
+
+    fn event(&mut self, cx: &mut Context<'_>, event: Event) {
+        self.world.host_event(cx, event.socket, event.ready);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if !self.started {
+            self.started = true;
+            if self.start(cx).is_err() {
+                cx.stop(125);
+                return;
+            }
+        }
+        if self.busy {
+            self.answer_calls(cx);
+        }
+        self.world.poll(cx);
+        self.look_whether_done(cx);
+    }
+
+    fn poll_at(&self) -> Option<Instant> {
+        let calls = self.busy.then_some(Instant::ZERO);
+        let end = self.ended.map(|_| self.next_look);
+        [calls, end, self.world.poll_at(Instant::ZERO)].into_iter().flatten().min()
+    }
+}

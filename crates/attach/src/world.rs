@@ -1,0 +1,302 @@
+//! What every call and every event works on: the program's sockets, its processes, and the calls that wait.
+//!
+//! A call that would block is *parked*: the notification is kept, unanswered, with the socket it waits for, and the whole call is made
+//! again when something happens to that socket. A call of the program that a signal interrupted leaves a void notification behind; it is
+//! found when it is tried again, or when the same thread makes another call, as a thread can wait in one call only.
+
+use std::collections::{BTreeSet, HashMap};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+use wireway_engine::Context;
+use wireway_packet::Instant;
+use wireway_stack::{Ready, SocketId};
+
+use crate::alive::Alive;
+use crate::calls::{self, Call, Outcome};
+use crate::datagram;
+use crate::prefill::Prefill;
+use crate::process::Processes;
+use crate::socket::{Body, Key, Sockets};
+use crate::stream::{self, Verdict};
+
+/// Sockets watched by [`Alive`] since it was last asked, at which it is asked without a reason.
+const ASK_AFTER: usize = 256;
+
+pub(crate) struct World {
+    pub processes: Processes,
+    pub sockets: Sockets,
+    pub prefill: Prefill,
+    pub alive: Alive,
+    /// What the host looks like to ioctl and netlink.
+    pub links: Vec<crate::links::Link>,
+    parked: HashMap<u32, (Key, Call)>,
+    deadlines: BTreeSet<(Instant, u32)>,
+    /// Sockets whose pump has more to move.
+    runnable: Vec<Key>,
+    ask_alive: bool,
+    /// Connections that the program closed and the host still has to finish.
+    closing: Vec<SocketId>,
+}
+
+impl World {
+    pub(crate) fn new(links: Vec<crate::links::Link>) -> Result<World, Errno> {
+        Ok(World {
+            processes: Processes::default(),
+            sockets: Sockets::default(),
+            prefill: Prefill::new()?,
+            alive: Alive::new()?,
+            links,
+            parked: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            runnable: Vec::new(),
+            ask_alive: false,
+            closing: Vec::new(),
+        })
+    }
+
+    /// A new call: whatever its thread waited for before was interrupted.
+    pub(crate) fn call(&mut self, cx: &mut Context<'_>, call: Call) {
+        self.unpark(call.thread());
+        self.carry_out(cx, call);
+    }
+
+    fn carry_out(&mut self, cx: &mut Context<'_>, mut call: Call) {
+        let outcome = calls::dispatch(self, cx, &mut call).unwrap_or_else(|e| Outcome::Done(Err(e)));
+        match outcome {
+            Outcome::Done(result) => drop(call.notification.finish(result)),
+            Outcome::GoOn => drop(call.notification.go_on()),
+            Outcome::Answered => {}
+            Outcome::Park(key, wait) => self.park(cx, key, wait, call),
+        }
+    }
+
+    fn park(&mut self, cx: &mut Context<'_>, key: Key, wait: Option<std::time::Duration>, mut call: Call) {
+        let thread = call.thread();
+        if call.deadline.is_none() {
+            call.deadline = wait.map(|wait| cx.now + wait);
+        }
+        let Some(socket) = self.sockets.get(key) else { return };
+        if !socket.waiting.contains(&thread) {
+            socket.waiting.push_back(thread);
+        }
+        if let Some(deadline) = call.deadline {
+            self.deadlines.insert((deadline, thread));
+        }
+        self.parked.insert(thread, (key, call));
+    }
+
+    fn unpark(&mut self, thread: u32) -> Option<(Key, Call)> {
+        let (key, call) = self.parked.remove(&thread)?;
+        if let Some(deadline) = call.deadline {
+            self.deadlines.remove(&(deadline, thread));
+        }
+        if let Some(socket) = self.sockets.get(key) {
+            socket.waiting.retain(|t| *t != thread);
+        }
+        Some((key, call))
+    }
+
+    /// Makes the calls that wait for a socket again.
+    pub(crate) fn retry(&mut self, cx: &mut Context<'_>, key: Key) {
+        let Some(socket) = self.sockets.get(key) else { return };
+        for thread in Vec::from(std::mem::take(&mut socket.waiting)) {
+            if let Some((_, call)) = self.unpark(thread)
+                && call.notification.is_waiting()
+            {
+                self.carry_out(cx, call);
+            }
+        }
+    }
+
+    /// Takes out the calls on a connecting socket that a signal has interrupted: with nobody waiting, the outcome is for poll to show.
+    fn forget_interrupted(&mut self, key: Key) {
+        let Some(socket) = self.sockets.get(key) else { return };
+        if !matches!(&socket.body, Body::Stream(s) if s.phase == stream::Phase::Connecting) {
+            return;
+        }
+        for thread in Vec::from(socket.waiting.clone()) {
+            if self.parked.get(&thread).is_some_and(|(_, call)| !call.notification.is_waiting()) {
+                self.unpark(thread);
+            }
+        }
+    }
+
+    /// Runs a socket's pump in this turn.
+    pub(crate) fn run_soon(&mut self, key: Key) {
+        self.runnable.push(key);
+    }
+
+    /// Makes the calls that wait for a socket again in this turn.
+    pub(crate) fn retry_soon(&mut self, key: Key) {
+        self.runnable.push(key);
+    }
+
+    /// Something happened to the host's socket.
+    pub(crate) fn host_event(&mut self, cx: &mut Context<'_>, id: SocketId, ready: Ready) {
+        let Some(key) = self.sockets.with_id(id) else { return };
+        if let Some(socket) = self.sockets.get(key)
+            && let (Body::Listener(tokens), Some(ours)) = (&mut socket.body, &socket.ours)
+            && ready.contains(Ready::IN)
+            && socket.waiting.is_empty()
+        {
+            tokens.arrived(ours.as_fd());
+        }
+        self.touched(cx, key, false);
+    }
+
+    /// Something happened to the engine's end of a pair.
+    pub(crate) fn pair_event(&mut self, cx: &mut Context<'_>, key: Key, seen: wireway_engine::Interest) {
+        use wireway_engine::Interest;
+        let Some(socket) = self.sockets.get(key) else { return };
+        let hung_up = seen.intersects(Interest::HUP | Interest::ERR);
+        let readable = seen.intersects(Interest::IN | Interest::RDHUP | Interest::HUP | Interest::ERR);
+        stream::edges(socket, readable, seen.contains(Interest::OUT));
+        self.touched(cx, key, hung_up);
+    }
+
+    /// Moves what can be moved on a socket, then makes the calls that wait for it again.
+    pub(crate) fn touched(&mut self, cx: &mut Context<'_>, key: Key, hung_up: bool) {
+        self.forget_interrupted(key);
+        let Some(socket) = self.sockets.get(key) else { return };
+        let verdict = match &mut socket.body {
+            Body::Stream(_) => stream::pump(socket, cx, key, hung_up),
+            Body::Listener(_) if hung_up => Verdict::Closed { reset: false },
+            Body::Listener(_) => Verdict::Lives,
+            Body::Datagrams(_) | Body::Netlink(_) => {
+                // Calls that wait come before the pair.
+                self.retry(cx, key);
+                let Some(socket) = self.sockets.get(key) else { return };
+                let closed = match &mut socket.body {
+                    Body::Netlink(_) => crate::netlink::pump(socket, cx, key, &self.links),
+                    _ => datagram::pump(socket, cx, key),
+                };
+                match &socket.body {
+                    Body::Datagrams(d) if closed && d.write_shut => Verdict::AskAlive,
+                    _ if closed => Verdict::Closed { reset: false },
+                    _ => Verdict::Lives,
+                }
+            }
+        };
+        match verdict {
+            Verdict::Lives => {}
+            Verdict::Again => self.runnable.push(key),
+            Verdict::AskAlive => self.ask_alive = true,
+            Verdict::Closed { reset } => return self.closed(cx, key, reset),
+            Verdict::Break => self.break_off(cx, key),
+        }
+        self.retry(cx, key);
+    }
+
+    /// The program has closed a socket.
+    fn closed(&mut self, cx: &mut Context<'_>, key: Key, reset: bool) {
+        let Some(socket) = self.sockets.remove(cx, key) else { return };
+        for thread in socket.waiting {
+            if let Some((_, call)) = self.unpark(thread) {
+                let _ = call.notification.fail(Errno::BADF);
+            }
+        }
+        if let Some(id) = socket.id {
+            let _ = if reset { cx.host.abort(cx.now, id) } else { cx.host.close(cx.now, id) };
+            if !reset && matches!(socket.body, Body::Stream(_)) {
+                self.closing.push(id);
+                if self.closing.len() >= 1024 {
+                    self.closing.retain(|id| !cx.host.is_drained(*id));
+                }
+            }
+        }
+    }
+
+    /// Shows the program that a connection is broken.
+    pub(crate) fn break_off(&mut self, cx: &mut Context<'_>, key: Key) {
+        let Some(socket) = self.sockets.get(key) else { return };
+        let (holder, inode) = (socket.holder, socket.inode);
+        let theirs = self.program_end(holder, inode);
+        let Some(socket) = self.sockets.get(key) else { return };
+        stream::break_off(socket, cx, theirs.as_ref().map(|t| t.as_fd()));
+        match theirs {
+            Some(theirs) => self.watch_close(cx, key, &theirs),
+            // Nobody to ask about it any more: what is left is a pair of the kernel's.
+            None => self.closed(cx, key, false),
+        }
+    }
+
+    /// The program's end of a socket, if it is still where it was seen last.
+    fn program_end(&mut self, holder: (u32, i32), inode: u64) -> Option<OwnedFd> {
+        let end = self.processes.descriptor(holder.0, holder.1).ok()?;
+        (crate::process::socket_inode(end.as_fd()) == Some(inode)).then_some(end)
+    }
+
+    /// From now on the close of this socket is found by asking [`Alive`].
+    pub(crate) fn watch_close(&mut self, cx: &mut Context<'_>, key: Key, theirs: &OwnedFd) {
+        let Some(socket) = self.sockets.get(key) else { return };
+        let inode = socket.inode;
+        if self.alive.watch(theirs, inode).is_err() {
+            return self.closed(cx, key, false);
+        }
+        socket.watched = true;
+        self.ask_alive |= self.alive.watched() >= ASK_AFTER;
+    }
+
+    /// When [`World::poll`] has something to do.
+    pub(crate) fn poll_at(&self, now: Instant) -> Option<Instant> {
+        if !self.runnable.is_empty() || self.ask_alive {
+            return Some(now);
+        }
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+        for key in std::mem::take(&mut self.runnable) {
+            self.touched(cx, key, false);
+        }
+        if std::mem::take(&mut self.ask_alive)
+            && let Ok(open) = self.alive.open()
+        {
+            for (key, inode) in self.sockets.watched() {
+                if open.contains(&inode) {
+                    continue;
+                }
+                if let Some(socket) = self.sockets.get(key)
+                    && socket.ours.is_some()
+                    && let Body::Stream(stream) = &mut socket.body
+                {
+                    // What the program wrote before goes up first.
+                    stream.is_gone(false);
+                    self.touched(cx, key, false);
+                } else {
+                    self.closed(cx, key, false);
+                }
+            }
+        }
+        while let Some((at, thread)) = self.deadlines.first().copied()
+            && at <= cx.now
+        {
+            self.deadlines.remove(&(at, thread));
+            if let Some((_, call)) = self.unpark(thread) {
+                self.timed_out(call);
+            }
+        }
+    }
+
+    /// A parked call has waited as long as SO_RCVTIMEO or SO_SNDTIMEO says.
+    fn timed_out(&mut self, call: Call) {
+        let result = match call.progress {
+            0 if call.notification.number == libc::SYS_connect => Err(Errno::INPROGRESS),
+            0 => Err(Errno::AGAIN),
+            n => Ok(n as i64),
+        };
+        let _ = call.notification.finish(result);
+    }
+
+    /// Whether the host still has to finish connections that the program closed.
+    pub(crate) fn is_drained(&mut self, cx: &mut Context<'_>) -> bool {
+        self.closing.retain(|id| !cx.host.is_drained(*id));
+        self.closing.is_empty()
+    }
+
+    /// Sockets the program has, for statistics.
+    pub(crate) fn count(&self) -> usize {
+        self.sockets.len()
+    }
+}
