@@ -8,7 +8,6 @@ use std::os::fd::BorrowedFd;
 
 use rustix::net::{RecvFlags, SendFlags};
 
-
 /// More tokens than this in a pair tell nobody anything new.
 const MOST: usize = 250;
 
@@ -45,4 +44,3 @@ impl Tokens {
         }
     }
 }
-

@@ -273,8 +273,11 @@ fn push_up(
         }
         let mut end = None;
         let readable = &mut stream.readable;
-        let result = cx.host.send_with(cx.now, id, limit.min(space), Default::default(), &mut |piece| {
-            match rustix::io::read(ours, &mut *piece) {
+        let result =
+            cx.host.send_with(cx.now, id, limit.min(space), Default::default(), &mut |piece| match rustix::io::read(
+                ours,
+                &mut *piece,
+            ) {
                 Ok(0) if !piece.is_empty() => {
                     end = Some(false);
                     0
@@ -288,8 +291,7 @@ fn push_up(
                     *readable = false;
                     0
                 }
-            }
-        });
+            });
         if let Some(reset) = end {
             return Up::Closed { reset };
         }

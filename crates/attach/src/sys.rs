@@ -314,10 +314,9 @@ pub fn write_memory(pid: u32, address: u64, from: &[u8]) -> Result<usize, Errno>
 /// A socket option as raw bytes; returns how many of `value` were filled.
 pub fn get_option(fd: impl AsFd, level: i32, name: i32, value: &mut [u8]) -> Result<usize, Errno> {
     let mut length = value.len() as libc::socklen_t;
+    let (pointer, fd) = (value.as_mut_ptr().cast(), fd.as_fd().as_raw_fd());
     // SAFETY: the pointer and length describe `value`.
-    check(
-        unsafe { libc::getsockopt(fd.as_fd().as_raw_fd(), level, name, value.as_mut_ptr().cast(), &mut length) } as i64
-    )?;
+    check(unsafe { libc::getsockopt(fd, level, name, pointer, &mut length) } as i64)?;
     Ok((length as usize).min(value.len()))
 }
 

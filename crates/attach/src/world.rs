@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::io::Errno;
 use wireway_engine::Context;
@@ -26,7 +27,7 @@ const ASK_AFTER: usize = 256;
 pub(crate) struct World {
     pub processes: Processes,
     pub sockets: Sockets,
-    pub prefill: Prefill,
+    pub prefill: Rc<Prefill>,
     pub alive: Alive,
     /// What the host looks like to ioctl and netlink.
     pub links: Vec<crate::links::Link>,
@@ -44,7 +45,7 @@ impl World {
         Ok(World {
             processes: Processes::default(),
             sockets: Sockets::default(),
-            prefill: Prefill::new()?,
+            prefill: Rc::new(Prefill::new()?),
             alive: Alive::new()?,
             links,
             parked: HashMap::new(),

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::io::Errno;
 use rustix::net::SocketType;
@@ -11,11 +12,11 @@ use wireway_stack::Error;
 use super::{Call, Outcome, Target, socket_at, target, timeout};
 use crate::notify::NotHanded;
 use crate::process::is_nonblocking;
+use crate::sockaddr;
 use crate::socket::{Body, Key, Pair, errno};
 use crate::stream::{Phase, Stream};
 use crate::sys::{self, Target as Place};
 use crate::world::World;
-use crate::sockaddr;
 
 /// Local sockets of services that look names up on the machine's network: to the program they are not there.
 const RESOLVERS: [&[u8]; 4] =
@@ -100,6 +101,7 @@ fn stream(
         }
         theirs = renew(w, cx, call, key, &theirs)?;
     }
+    let prefill = Rc::clone(&w.prefill);
     let socket = socket_at(w, key)?;
     let Body::Stream(stream) = &mut socket.body else { return Err(Errno::INVAL) };
     if stream.phase == Phase::Fresh
@@ -120,7 +122,7 @@ fn stream(
         Err(e @ (Error::InProgress | Error::AlreadyInProgress)) => {
             stream.phase = Phase::Connecting;
             if fresh {
-                stream.prefilled = w.prefill.fill(theirs.as_fd()).unwrap_or(0);
+                stream.prefilled = prefill.fill(theirs.as_fd()).unwrap_or(0);
             }
             if is_nonblocking(&theirs) {
                 return Err(errno(e));

@@ -37,9 +37,8 @@ const SIOCGIFINDEX: u32 = 0x8933;
 const SIOCGIFTXQLEN: u32 = 0x8942;
 const SIOCETHTOOL: u32 = 0x8946;
 /// Requests that change an interface.
-const CHANGES: [u32; 12] = [
-    0x8914, 0x8916, 0x8918, 0x891a, 0x891c, 0x891e, 0x8922, 0x8923, 0x8924, 0x890b, 0x890c, 0x8943,
-];
+const CHANGES: [u32; 12] =
+    [0x8914, 0x8916, 0x8918, 0x891a, 0x891c, 0x891e, 0x8922, 0x8923, 0x8924, 0x890b, 0x890c, 0x8943];
 /// The first and last request about interfaces: the host's, whatever kind of socket asks.
 const INTERFACES: std::ops::RangeInclusive<u32> = 0x890b..=0x89df;
 

@@ -199,13 +199,7 @@ fn send_stream(
     Ok(Sent::Bytes(call.progress))
 }
 
-fn send_datagram(
-    w: &mut World,
-    cx: &mut Context<'_>,
-    call: &Call,
-    key: Key,
-    message: &Message,
-) -> Result<Sent, Errno> {
+fn send_datagram(w: &mut World, cx: &mut Context<'_>, call: &Call, key: Key, message: &Message) -> Result<Sent, Errno> {
     if message.flags & (libc::MSG_OOB | libc::MSG_MORE) != 0 {
         return Err(Errno::OPNOTSUPP);
     }

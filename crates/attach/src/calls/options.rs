@@ -73,9 +73,7 @@ fn local_option(w: &mut World, key: Key, level: i32, name: i32, value: &[u8]) ->
                 (libc::IPPROTO_IP, libc::IP_RECVTTL) | (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT) => {
                     &mut d.wanted.ttl
                 }
-                (libc::IPPROTO_IP, libc::IP_RECVTOS) | (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS) => {
-                    &mut d.wanted.tos
-                }
+                (libc::IPPROTO_IP, libc::IP_RECVTOS) | (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS) => &mut d.wanted.tos,
                 (libc::SOL_SOCKET, libc::SO_TIMESTAMP) => &mut d.wanted.timestamp,
                 (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, IPV6_RECVERR) => &mut d.receive_errors,
                 _ => return Ok(false),
@@ -230,7 +228,9 @@ fn value(
         (Body::Netlink(_), libc::SOL_SOCKET, libc::SO_RCVBUF | libc::SO_SNDBUF) => return bytes(212_992),
         (Body::Datagrams(d), libc::SOL_SOCKET, libc::SO_TIMESTAMP) => return bytes(d.wanted.timestamp as i32),
         (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_PKTINFO)
-        | (Body::Datagrams(d), libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) => return bytes(d.wanted.packet_info as i32),
+        | (Body::Datagrams(d), libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) => {
+            return bytes(d.wanted.packet_info as i32);
+        }
         (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_RECVTTL)
         | (Body::Datagrams(d), libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT) => return bytes(d.wanted.ttl as i32),
         (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_RECVTOS)

@@ -89,13 +89,7 @@ pub(super) fn recvmmsg(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> 
 }
 
 /// The next datagram, or `None` if there is none yet.
-fn next(
-    w: &mut World,
-    cx: &mut Context<'_>,
-    key: Key,
-    theirs: &OwnedFd,
-    flags: i32,
-) -> Result<Option<Letter>, Errno> {
+fn next(w: &mut World, cx: &mut Context<'_>, key: Key, theirs: &OwnedFd, flags: i32) -> Result<Option<Letter>, Errno> {
     if flags & libc::MSG_OOB != 0 {
         return Err(Errno::OPNOTSUPP);
     }
