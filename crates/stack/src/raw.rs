@@ -1,19 +1,141 @@
-//! Raw and ping sockets of a host.
+//! Ping sockets (ICMP echo by datagrams, the identifier as the port) and raw sockets (all of one IP protocol).
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
-use wireway_packet::Instant;
+use slab::Slab;
+use smallvec::SmallVec;
+use wireway_packet::software::complete_checksum;
+use wireway_packet::{Instant, Packet};
+use wireway_wire::zerocopy::IntoBytes;
+use wireway_wire::{Icmpv4Header, Icmpv4Type, Ipv4Header, Protocol, Sum};
 
+use crate::counters::{Counter, DropReason};
 use crate::event::Ready;
-use crate::net::{IcmpError, Inbound, Net};
-use crate::socket::{DatagramInfo, Domain, Kind, ReceiveFlags, Shutdown, SocketId, SocketOption, SocketOptions};
-use crate::{Error, Result};
+use crate::net::{IcmpError, IcmpErrorKind, Inbound, IpMeta, Net, RouteKind};
+use crate::rng::Map;
+use crate::socket::address::{covers, to_bind, to_destination, unspecified};
+use crate::socket::datagram::DatagramSocket;
+use crate::socket::port::{Binding, Ports, Rules};
+use crate::socket::{
+    DatagramInfo, Domain, Kind, ReceiveFlags, Shutdown, SocketFamily, SocketId, SocketOption, SocketOptions,
+};
+use crate::udp::send_unreachable;
+use crate::{Error, MtuDiscover, Result};
+
+/// The longest payload of an IP packet without options.
+const MAX_PAYLOAD: usize = 65_535 - Ipv4Header::LEN;
+
+struct Socket {
+    common: DatagramSocket,
+    kind: Kind,
+    /// The address that bind set.
+    address: Option<IpAddr>,
+    /// Ping: the identifier it holds.
+    ident: Option<(u16, Binding)>,
+}
+
+type Indices = SmallVec<[u32; 2]>;
 
 /// Raw and ping sockets of a host.
-pub(crate) struct Raw {}
+pub(crate) struct Raw {
+    sockets: Slab<Socket>,
+    by_protocol: Map<u8, Indices>,
+    by_ident: Map<u16, Indices>,
+    idents: Ports,
+    next_generation: u32,
+}
 
-#[allow(unused_variables)]
 impl Raw {
+    pub fn new(net: &mut Net) -> Raw {
+        Raw {
+            sockets: Slab::new(),
+            by_protocol: net.rng.map(),
+            by_ident: net.rng.map(),
+            idents: Ports::new(Rules::Udp, &mut net.rng),
+            next_generation: 0,
+        }
+    }
+
+    fn get(&self, id: SocketId) -> Result<&Socket> {
+        self.sockets.get(id.index as usize).filter(|s| s.common.id == id).ok_or(Error::BadDescriptor)
+    }
+
+    fn get_mut(&mut self, id: SocketId) -> Result<&mut Socket> {
+        self.sockets.get_mut(id.index as usize).filter(|s| s.common.id == id).ok_or(Error::BadDescriptor)
+    }
+
+    // Packets in.
+
+    /// Gives each raw socket of the protocol a copy; whether any took one.
+    pub fn receive(&mut self, net: &mut Net, inbound: &Inbound) -> bool {
+        if self.by_protocol.is_empty() {
+            return false;
+        }
+        let Some(indices) = self.by_protocol.get(&inbound.protocol) else { return false };
+        let mut taken = false;
+        for &index in indices {
+            let Some(socket) = self.sockets.get_mut(index as usize) else { continue };
+            let common = &mut socket.common;
+            let fits = common.takes_from(inbound.interface)
+                && covers(common.local.ip(), common.options.v6_only, inbound.destination)
+                && common.peer.is_none_or(|peer| peer.ip() == inbound.source);
+            if fits {
+                let mut packet = inbound.packet.clone();
+                complete_checksum(&mut packet);
+                common.enqueue(net, Inbound { packet, options: None, ..*inbound }, 0, 0);
+                taken = true;
+            }
+        }
+        taken
+    }
+
+    /// Gives an echo reply to the ping sockets that have its identifier.
+    pub fn receive_echo_reply(&mut self, net: &mut Net, inbound: Inbound, copied: bool) {
+        let ident = Icmpv4Header::parse(inbound.packet.head()).map(|(header, _)| header.ident()).unwrap_or_default();
+        let found = self.by_ident.get(&ident).into_iter().flatten().copied().find(|&index| {
+            self.sockets.get(index as usize).is_some_and(|socket| {
+                let common = &socket.common;
+                common.takes_from(inbound.interface)
+                    && covers(common.local.ip(), common.options.v6_only, inbound.destination)
+            })
+        });
+        match found.and_then(|index| self.sockets.get_mut(index as usize)) {
+            Some(socket) => {
+                socket.common.enqueue(net, inbound, ident, ident);
+            }
+            None if copied => {}
+            None => net.drop_packet(DropReason::NoSocket, inbound.packet),
+        }
+    }
+
+    /// An ICMP error about a packet that was sent: a connected socket's pending error if it is a hard one, as on Linux.
+    pub fn icmp_error(&mut self, net: &mut Net, now: Instant, error: &IcmpError<'_>) {
+        let echo = error.protocol == Protocol::ICMP.0 && error.quoted.first() == Some(&Icmpv4Type::ECHO_REQUEST.0);
+        let ident = match error.quoted {
+            &[_, _, _, _, a, b, ..] if echo => Some(u16::from_be_bytes([a, b])),
+            _ => None,
+        };
+        let pings = ident.and_then(|ident| self.by_ident.get(&ident)).into_iter().flatten();
+        let raws = self.by_protocol.get(&error.protocol).into_iter().flatten();
+        for &index in pings.chain(raws) {
+            let Some(socket) = self.sockets.get_mut(index as usize) else { continue };
+            let common = &mut socket.common;
+            if !covers(common.local.ip(), common.options.v6_only, error.source) {
+                continue;
+            }
+            let mut fatal = error.fatal;
+            if let IcmpErrorKind::TooBig(mtu) = error.kind {
+                net.learn_path_mtu(now, error.destination, mtu);
+                fatal = common.options.mtu_discover != MtuDiscover::Dont;
+            }
+            if fatal && common.peer.is_some_and(|peer| peer.ip() == error.destination) {
+                common.set_error(net, error.error);
+            }
+        }
+    }
+
+    // Packets out.
+
     pub fn send_to(
         &mut self,
         net: &mut Net,
@@ -23,19 +145,68 @@ impl Raw {
         peer: Option<SocketAddr>,
         source: Option<SocketAddr>,
     ) -> Result<usize> {
-        todo!()
+        let socket = self.get_mut(id)?;
+        let common = &mut socket.common;
+        common.check_send()?;
+        let peer = match (peer, common.peer) {
+            (Some(peer), _) => to_destination(common.domain, common.options.v6_only, peer)?,
+            (None, Some(peer)) => peer,
+            (None, None) => return Err(Error::DestinationRequired),
+        };
+        if data.len() > MAX_PAYLOAD {
+            return Err(Error::MessageTooLong);
+        }
+        let (packet, protocol) = match socket.kind {
+            Kind::Raw(protocol) => (Packet::copy_from(data), protocol),
+            _ => (self.echo_request(net, id, data)?, Protocol::ICMP.0),
+        };
+        let socket = self.get(id)?;
+        let common = &socket.common;
+        let options = &common.options;
+        let route = net.route(peer.ip(), options.bind_to_device)?;
+        if route.kind == RouteKind::Broadcast && !options.broadcast {
+            return Err(Error::AccessDenied);
+        }
+        let mut local = common.local.ip();
+        if let Some(source) = source {
+            local = to_bind(net, common.domain, options.v6_only, options.transparent, source)?.ip();
+        }
+        if local.is_unspecified() {
+            local = route.source;
+        }
+        let default_ttl = if route.kind == RouteKind::Multicast { 1 } else { net.settings.ip_default_ttl };
+        let meta = IpMeta {
+            tos: options.tos,
+            dont_fragment: common.dont_fragment(&route, Ipv4Header::LEN + data.len())?,
+            ignore_path_mtu: options.mtu_discover == MtuDiscover::Probe,
+            interface: options.bind_to_device,
+            ..IpMeta::new(local, peer.ip(), protocol, options.ttl.unwrap_or(default_ttl))
+        };
+        if protocol == Protocol::ICMP.0 {
+            net.counters.count(Counter::IcmpOutMsgs);
+        }
+        match net.send_ip(now, &meta, packet) {
+            Ok(()) | Err(Error::NoBuffers) => Ok(data.len()),
+            Err(error) => Err(error),
+        }
     }
 
-    pub fn recv_from(
-        &mut self,
-        net: &mut Net,
-        id: SocketId,
-        buffer: &mut [u8],
-        flags: ReceiveFlags,
-    ) -> Result<DatagramInfo> {
-        todo!()
+    /// The message of a ping socket as it goes out: an echo request, with the socket's identifier and a checksum (as Linux's ping
+    /// sockets do).
+    fn echo_request(&mut self, net: &mut Net, id: SocketId, data: &[u8]) -> Result<Packet> {
+        let Ok((header, payload)) = Icmpv4Header::parse(data) else { return Err(Error::InvalidArgument) };
+        if header.kind != Icmpv4Type::ECHO_REQUEST || header.code != 0 {
+            return Err(Error::InvalidArgument);
+        }
+        let mut header = Icmpv4Header::echo(Icmpv4Type::ECHO_REQUEST, self.ident(net, id)?, header.sequence());
+        header.fill_checksum(Sum::of(payload));
+        let mut packet = Packet::copy_from(payload);
+        packet.prepend(Icmpv4Header::LEN).copy_from_slice(header.as_bytes());
+        net.counters.count(Counter::IcmpOutEchos);
+        Ok(packet)
     }
 
+    /// Answers what a transparent raw socket took with ICMP destination unreachable, quoting `head`.
     pub fn send_unreachable(
         &mut self,
         net: &mut Net,
@@ -45,79 +216,173 @@ impl Raw {
         head: &[u8],
         code: u8,
     ) -> Result<()> {
-        todo!()
+        let socket = self.get(id)?;
+        let Kind::Raw(protocol) = socket.kind else { return Err(Error::NotSupported) };
+        if !socket.common.options.transparent {
+            return Err(Error::NotPermitted);
+        }
+        send_unreachable(net, now, datagram, Protocol(protocol), head, datagram.len, code)
     }
 
-    pub fn new(net: &mut Net) -> Raw {
-        Raw {}
-    }
-
-    pub fn receive(&mut self, net: &mut Net, inbound: &Inbound) -> bool {
-        todo!()
-    }
-
-    pub fn receive_echo_reply(&mut self, net: &mut Net, inbound: Inbound, copied: bool) {
-        todo!()
-    }
-
-    pub fn icmp_error(&mut self, net: &mut Net, now: Instant, error: &IcmpError<'_>) {
-        todo!()
-    }
-
-    /// The readiness of a socket that stood in the list of sockets to report, or `None` if it is gone.
-    pub fn take_event(&mut self, id: SocketId) -> Option<Ready> {
-        todo!()
-    }
+    // Socket calls.
 
     pub fn socket(&mut self, net: &mut Net, domain: Domain, kind: Kind) -> Result<SocketId> {
-        todo!()
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let index = self.sockets.vacant_key() as u32;
+        let id = SocketId { family: SocketFamily::Raw, index, generation: self.next_generation };
+        let common = DatagramSocket::new(id, domain, &net.settings);
+        self.sockets.insert(Socket { common, kind, address: None, ident: None });
+        if let Kind::Raw(protocol) = kind {
+            self.by_protocol.entry(protocol).or_default().push(index);
+        }
+        Ok(id)
     }
 
     pub fn bind(&mut self, net: &mut Net, id: SocketId, address: SocketAddr) -> Result<()> {
-        todo!()
+        let socket = self.get_mut(id)?;
+        let options = &socket.common.options;
+        let address = to_bind(net, socket.common.domain, options.v6_only, options.transparent, address)?;
+        if socket.kind != Kind::Ping {
+            socket.common.local.set_ip(address.ip());
+            socket.address = Some(address.ip());
+            return Ok(());
+        }
+        if socket.ident.is_some() {
+            return Err(Error::InvalidArgument);
+        }
+        socket.common.local = address;
+        socket.address = Some(address.ip());
+        if self.ident(net, id).is_err() {
+            let socket = self.get_mut(id)?;
+            socket.common.local = SocketAddr::new(unspecified(socket.common.domain), 0);
+            socket.address = None;
+            return Err(Error::AddressInUse);
+        }
+        Ok(())
     }
 
-    pub fn connect(&mut self, net: &mut Net, now: Instant, id: SocketId, peer: SocketAddr) -> Result<()> {
-        todo!()
+    /// The identifier of a ping socket: the one it has, or the port of its address, or if that is 0 a free one.
+    fn ident(&mut self, net: &mut Net, id: SocketId) -> Result<u16> {
+        let socket = self.sockets.get_mut(id.index as usize).ok_or(Error::BadDescriptor)?;
+        if let Some((ident, _)) = socket.ident {
+            return Ok(ident);
+        }
+        let options = &socket.common.options;
+        let binding = Binding {
+            // An identifier is one socket's, whatever its address (as on Linux).
+            address: unspecified(socket.common.domain),
+            v6_only: options.v6_only,
+            device: None,
+            reuse_address: options.reuse_address,
+            reuse_port: false,
+            listening: false,
+            by_connect: false,
+        };
+        let ident = match socket.common.local.port() {
+            0 => self.idents.bind_any(&mut net.rng, (1, u16::MAX), binding)?,
+            ident => {
+                self.idents.bind(ident, binding)?;
+                ident
+            }
+        };
+        socket.ident = Some((ident, binding));
+        socket.common.local.set_port(ident);
+        self.by_ident.entry(ident).or_default().push(id.index);
+        Ok(ident)
     }
 
-    pub fn disconnect(&mut self, net: &mut Net, now: Instant, id: SocketId) -> Result<()> {
-        todo!()
+    pub fn connect(&mut self, net: &mut Net, _now: Instant, id: SocketId, peer: SocketAddr) -> Result<()> {
+        let socket = self.get_mut(id)?;
+        let common = &socket.common;
+        let peer = to_destination(common.domain, common.options.v6_only, peer)?;
+        let route = net.route(peer.ip(), common.options.bind_to_device)?;
+        if route.kind == RouteKind::Broadcast && !common.options.broadcast {
+            return Err(Error::AccessDenied);
+        }
+        if socket.kind == Kind::Ping {
+            self.ident(net, id)?;
+        }
+        let socket = self.get_mut(id)?;
+        let bound = socket.address.filter(|ip| !ip.is_unspecified());
+        socket.common.local.set_ip(bound.unwrap_or(route.source));
+        socket.common.peer = Some(peer);
+        Ok(())
+    }
+
+    pub fn disconnect(&mut self, _net: &mut Net, _now: Instant, id: SocketId) -> Result<()> {
+        let socket = self.get_mut(id)?;
+        let address = socket.address.unwrap_or(unspecified(socket.common.domain));
+        socket.common.local.set_ip(address);
+        socket.common.peer = None;
+        Ok(())
+    }
+
+    pub fn recv_from(
+        &mut self,
+        _net: &mut Net,
+        id: SocketId,
+        buffer: &mut [u8],
+        flags: ReceiveFlags,
+    ) -> Result<DatagramInfo> {
+        self.get_mut(id)?.common.recv_from(buffer, flags)
+    }
+
+    pub fn take_event(&mut self, id: SocketId) -> Option<Ready> {
+        Some(self.get_mut(id).ok()?.common.take_event())
     }
 
     pub fn recv_available(&self, id: SocketId) -> usize {
-        todo!()
+        self.get(id).map_or(0, |socket| socket.common.recv_available())
     }
 
-    pub fn shutdown(&mut self, net: &mut Net, now: Instant, id: SocketId, how: Shutdown) -> Result<()> {
-        todo!()
+    pub fn shutdown(&mut self, net: &mut Net, _now: Instant, id: SocketId, how: Shutdown) -> Result<()> {
+        self.get_mut(id)?.common.shutdown(net, how)
     }
 
-    pub fn close(&mut self, net: &mut Net, now: Instant, id: SocketId) -> Result<()> {
-        todo!()
+    pub fn close(&mut self, _net: &mut Net, _now: Instant, id: SocketId) -> Result<()> {
+        self.get(id)?;
+        let mut socket = self.sockets.remove(id.index as usize);
+        socket.common.close();
+        if let Kind::Raw(protocol) = socket.kind {
+            remove(&mut self.by_protocol, protocol, id.index);
+        }
+        if let Some((ident, binding)) = socket.ident {
+            remove(&mut self.by_ident, ident, id.index);
+            self.idents.release(ident, &binding);
+        }
+        Ok(())
     }
 
     pub fn ready(&self, id: SocketId) -> Ready {
-        todo!()
+        self.get(id).map_or(Ready::empty(), |socket| socket.common.ready())
     }
 
     pub fn take_error(&mut self, id: SocketId) -> Option<Error> {
-        todo!()
+        self.get_mut(id).ok()?.common.take_error()
     }
 
     pub fn local_addr(&self, id: SocketId) -> Result<SocketAddr> {
-        todo!()
+        self.get(id).map(|socket| socket.common.local_addr())
     }
 
     pub fn peer_addr(&self, id: SocketId) -> Result<SocketAddr> {
-        todo!()
+        self.get(id)?.common.peer_addr()
     }
 
-    pub fn set_option(&mut self, net: &mut Net, now: Instant, id: SocketId, option: SocketOption) -> Result<()> {
-        todo!()
+    pub fn set_option(&mut self, net: &mut Net, _now: Instant, id: SocketId, option: SocketOption) -> Result<()> {
+        self.get_mut(id)?.common.set_option(net, option)
     }
 
     pub fn options(&self, id: SocketId) -> Result<SocketOptions> {
-        todo!()
+        self.get(id).map(|socket| socket.common.options)
+    }
+}
+
+fn remove<K: core::hash::Hash + Eq>(table: &mut Map<K, Indices>, key: K, index: u32) {
+    if let Some(indices) = table.get_mut(&key) {
+        indices.retain(|&mut i| i != index);
+        if indices.is_empty() {
+            table.remove(&key);
+        }
     }
 }

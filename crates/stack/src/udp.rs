@@ -1,19 +1,157 @@
-//! UDP of a host.
+//! UDP (RFC 768, RFC 1122 §4.1): datagrams in and out, and the calls of its sockets.
 
-use core::net::SocketAddr;
+mod table;
 
-use wireway_packet::Instant;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use slab::Slab;
+use wireway_packet::software::UDP_CHECKSUM_OFFSET;
+use wireway_packet::{Checksum, Instant, Packet};
+use wireway_wire::icmpv4::unreachable;
+use wireway_wire::zerocopy::IntoBytes;
+use wireway_wire::{Icmpv4Type, Ipv4Fields, Ipv4Header, Protocol, Sum, UdpHeader};
+
+use crate::counters::{Counter, DropReason};
 use crate::event::Ready;
-use crate::net::{IcmpError, Inbound, Net};
-use crate::socket::{DatagramInfo, Domain, ReceiveFlags, Shutdown, SocketId, SocketOption, SocketOptions};
-use crate::{Error, Result};
+use crate::net::{IcmpError, IcmpErrorKind, Inbound, IpMeta, Net, RouteKind};
+use crate::socket::address::{to_bind, to_destination, unspecified};
+use crate::socket::datagram::DatagramSocket;
+use crate::socket::port::{Binding, Ports, Rules};
+use crate::socket::{
+    DatagramInfo, Domain, ReceiveFlags, Shutdown, SocketFamily, SocketId, SocketOption, SocketOptions,
+};
+use crate::{Error, MtuDiscover, Result};
+
+use table::{Key, Place, Table};
+
+/// The longest payload: IP's 65,535 bytes without the headers.
+const MAX_PAYLOAD: usize = 65_535 - Ipv4Header::LEN - UdpHeader::LEN;
+
+/// A socket's port and place, as far as it has them.
+#[derive(Default)]
+struct Held {
+    port: Option<(u16, Binding)>,
+    place: Option<Place>,
+    /// The port was asked for by bind, and so stays when the socket is disconnected.
+    by_bind: bool,
+    /// The address that bind set.
+    address: Option<IpAddr>,
+}
 
 /// UDP of a host.
-pub(crate) struct Udp {}
+pub(crate) struct Udp {
+    sockets: Slab<DatagramSocket>,
+    /// By the same indices.
+    held: Slab<Held>,
+    table: Table,
+    ports: Ports,
+    next_generation: u32,
+}
 
-#[allow(unused_variables)]
 impl Udp {
+    pub fn new(net: &mut Net) -> Udp {
+        Udp {
+            sockets: Slab::new(),
+            held: Slab::new(),
+            table: Table::new(&mut net.rng),
+            ports: Ports::new(Rules::Udp, &mut net.rng),
+            next_generation: 0,
+        }
+    }
+
+    fn get(&self, id: SocketId) -> Result<&DatagramSocket> {
+        self.sockets.get(id.index as usize).filter(|s| s.id == id).ok_or(Error::BadDescriptor)
+    }
+
+    fn parts(&mut self, id: SocketId) -> Result<(&mut DatagramSocket, &mut Held)> {
+        let index = id.index as usize;
+        let socket = self.sockets.get_mut(index).filter(|s| s.id == id).ok_or(Error::BadDescriptor)?;
+        Ok((socket, self.held.get_mut(index).ok_or(Error::BadDescriptor)?))
+    }
+
+    // Datagrams in.
+
+    pub fn receive(&mut self, net: &mut Net, _now: Instant, mut inbound: Inbound) {
+        let len = inbound.packet.len();
+        let head = inbound.packet.pullup(UdpHeader::LEN).map(|head| &*head).unwrap_or_default();
+        let Ok(&header) = UdpHeader::parse_head(head, len) else {
+            net.counters.count(Counter::UdpInErrors);
+            return net.drop_packet(DropReason::UdpMalformed, inbound.packet);
+        };
+        inbound.packet.truncate(header.length.get().into());
+        if header.has_checksum() && !inbound.checksum_is_valid() {
+            net.counters.count(Counter::UdpInCsumErrors);
+            net.counters.count(Counter::UdpInErrors);
+            return net.drop_packet(DropReason::UdpChecksum, inbound.packet);
+        }
+        let key = Key {
+            local: SocketAddr::new(inbound.destination, header.dst_port.get()),
+            peer: SocketAddr::new(inbound.source, header.src_port.get()),
+            interface: inbound.interface,
+            own: inbound.local,
+        };
+        if net.is_broadcast(inbound.destination) {
+            return self.receive_group(net, inbound, &key);
+        }
+        match self.table.find(&self.sockets, &key) {
+            Some(index) => self.deliver(net, inbound, &key, index),
+            None => {
+                net.counters.count(Counter::UdpNoPorts);
+                net.refuse_port(_now, inbound);
+            }
+        }
+    }
+
+    fn receive_group(&mut self, net: &mut Net, inbound: Inbound, key: &Key) {
+        let all = self.table.find_all(&self.sockets, key);
+        let Some((&last, others)) = all.split_last() else {
+            net.counters.count(Counter::UdpIgnoredMulti);
+            return net.drop_packet(DropReason::NoSocket, inbound.packet);
+        };
+        for &index in others {
+            let copy = Inbound { packet: inbound.packet.clone(), options: None, ..inbound };
+            self.deliver(net, copy, key, index);
+        }
+        self.deliver(net, inbound, key, last);
+    }
+
+    fn deliver(&mut self, net: &mut Net, mut inbound: Inbound, key: &Key, index: u32) {
+        let Some(socket) = self.sockets.get_mut(index as usize) else { return };
+        inbound.packet.trim_front(UdpHeader::LEN);
+        if socket.enqueue(net, inbound, key.peer.port(), key.local.port()) {
+            net.counters.count(Counter::UdpInDatagrams);
+        } else {
+            net.counters.count(Counter::UdpRcvbufErrors);
+            net.counters.count(Counter::UdpInErrors);
+        }
+    }
+
+    /// An ICMP error about a datagram that was sent (RFC 1122 §4.1.3.3): a connected socket's pending error if it is a hard one,
+    /// as on Linux.
+    pub fn icmp_error(&mut self, net: &mut Net, now: Instant, error: &IcmpError<'_>) {
+        let &[a, b, c, d, ..] = error.quoted else { return };
+        let key = Key {
+            local: SocketAddr::new(error.source, u16::from_be_bytes([a, b])),
+            peer: SocketAddr::new(error.destination, u16::from_be_bytes([c, d])),
+            interface: error.interface,
+            own: net.is_local(error.source),
+        };
+        let Some(index) = self.table.find(&self.sockets, &key) else {
+            return net.counters.count(Counter::IcmpInErrors);
+        };
+        let Some(socket) = self.sockets.get_mut(index as usize) else { return };
+        let mut fatal = error.fatal;
+        if let IcmpErrorKind::TooBig(mtu) = error.kind {
+            net.learn_path_mtu(now, error.destination, mtu);
+            fatal = socket.options.mtu_discover != MtuDiscover::Dont;
+        }
+        if fatal && socket.peer == Some(key.peer) {
+            socket.set_error(net, error.error);
+        }
+    }
+
+    // Datagrams out.
+
     pub fn send_to(
         &mut self,
         net: &mut Net,
@@ -23,97 +161,308 @@ impl Udp {
         peer: Option<SocketAddr>,
         source: Option<SocketAddr>,
     ) -> Result<usize> {
-        todo!()
+        let (socket, _) = self.parts(id)?;
+        socket.check_send()?;
+        let peer = match (peer, socket.peer) {
+            (Some(peer), _) => to_destination(socket.domain, socket.options.v6_only, peer)?,
+            (None, Some(peer)) => peer,
+            (None, None) => return Err(Error::DestinationRequired),
+        };
+        if peer.port() == 0 {
+            return Err(Error::InvalidArgument);
+        }
+        if data.len() > MAX_PAYLOAD {
+            return Err(Error::MessageTooLong);
+        }
+        if source.is_none_or(|source| source.port() == 0) {
+            self.bind_any(net, id)?;
+        }
+        let socket = self.get(id)?;
+        let options = &socket.options;
+        let route = net.route(peer.ip(), options.bind_to_device)?;
+        if route.kind == RouteKind::Broadcast && !options.broadcast {
+            return Err(Error::AccessDenied);
+        }
+        let mut local = socket.local;
+        if let Some(source) = source {
+            let source = to_bind(net, socket.domain, options.v6_only, options.transparent, source)?;
+            local.set_ip(source.ip());
+            if source.port() != 0 && options.transparent {
+                local.set_port(source.port());
+            }
+        }
+        if local.ip().is_unspecified() {
+            local.set_ip(route.source);
+        }
+        let len = UdpHeader::LEN + data.len();
+        let multicast = route.kind == RouteKind::Multicast;
+        let default_ttl = if multicast { 1 } else { net.settings.ip_default_ttl };
+        let meta = IpMeta {
+            tos: options.tos,
+            dont_fragment: socket.dont_fragment(&route, Ipv4Header::LEN + len)?,
+            ignore_path_mtu: options.mtu_discover == MtuDiscover::Probe,
+            interface: options.bind_to_device,
+            ..IpMeta::new(local.ip(), peer.ip(), Protocol::UDP.0, options.ttl.unwrap_or(default_ttl))
+        };
+        let mut packet = Packet::copy_from(data);
+        let mut header = UdpHeader::new(local.port(), peer.port(), len as u16);
+        if let (IpAddr::V4(from), IpAddr::V4(to)) = (local.ip(), peer.ip()) {
+            header.checksum.set(Sum::pseudo_v4(from, to, Protocol::UDP, len as u32).fold());
+        }
+        packet.prepend(UdpHeader::LEN).copy_from_slice(header.as_bytes());
+        packet.offload_mut().checksum = Checksum::Partial { start: 0, offset: UDP_CHECKSUM_OFFSET };
+        net.counters.count(Counter::UdpOutDatagrams);
+        match net.send_ip(now, &meta, packet) {
+            Ok(()) => Ok(data.len()),
+            // Dropped at a full queue, which was counted: on Linux too the program does not hear of it (without IP_RECVERR).
+            Err(Error::NoBuffers) => {
+                net.counters.count(Counter::UdpSndbufErrors);
+                Ok(data.len())
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    pub fn recv_from(
-        &mut self,
-        net: &mut Net,
-        id: SocketId,
-        buffer: &mut [u8],
-        flags: ReceiveFlags,
-    ) -> Result<DatagramInfo> {
-        todo!()
-    }
-
+    /// Answers a datagram that a transparent socket took with ICMP destination unreachable.
     pub fn send_unreachable(
         &mut self,
         net: &mut Net,
         now: Instant,
         id: SocketId,
         datagram: &DatagramInfo,
-        head: &[u8],
+        _head: &[u8],
         code: u8,
     ) -> Result<()> {
-        todo!()
+        let socket = self.get(id)?;
+        if !socket.options.transparent {
+            return Err(Error::NotPermitted);
+        }
+        let len = UdpHeader::LEN + datagram.len.min(MAX_PAYLOAD);
+        let header = UdpHeader::new(datagram.source.port(), datagram.destination.port(), len as u16);
+        send_unreachable(net, now, datagram, Protocol::UDP, header.as_bytes(), len, code)
     }
 
-    pub fn new(net: &mut Net) -> Udp {
-        Udp {}
-    }
-
-    pub fn receive(&mut self, net: &mut Net, now: Instant, inbound: Inbound) {
-        todo!()
-    }
-
-    pub fn icmp_error(&mut self, net: &mut Net, now: Instant, error: &IcmpError<'_>) {
-        todo!()
-    }
-
-    /// The readiness of a socket that stood in the list of sockets to report, or `None` if it is gone.
-    pub fn take_event(&mut self, id: SocketId) -> Option<Ready> {
-        todo!()
-    }
+    // Socket calls.
 
     pub fn socket(&mut self, net: &mut Net, domain: Domain) -> Result<SocketId> {
-        todo!()
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let index = self.sockets.vacant_key() as u32;
+        let id = SocketId { family: SocketFamily::Udp, index, generation: self.next_generation };
+        self.sockets.insert(DatagramSocket::new(id, domain, &net.settings));
+        self.held.insert(Held::default());
+        Ok(id)
     }
 
+    /// A transparent socket that binds to port 0 has no port, and takes what comes for any.
     pub fn bind(&mut self, net: &mut Net, id: SocketId, address: SocketAddr) -> Result<()> {
-        todo!()
+        let (socket, held) = self.parts(id)?;
+        if held.place.is_some() {
+            return Err(Error::InvalidArgument);
+        }
+        let options = socket.options;
+        let address = to_bind(net, socket.domain, options.v6_only, options.transparent, address)?;
+        if options.transparent && address.port() == 0 {
+            socket.local = address;
+            held.address = Some(address.ip());
+            self.replace(id, Some(Place::AnyPort));
+            return Ok(());
+        }
+        let binding = binding(address.ip(), &options);
+        self.take_port(net, id, address, binding)?;
+        let (_, held) = self.parts(id)?;
+        held.by_bind = address.port() != 0;
+        held.address = Some(address.ip());
+        Ok(())
     }
 
-    pub fn connect(&mut self, net: &mut Net, now: Instant, id: SocketId, peer: SocketAddr) -> Result<()> {
-        todo!()
+    fn take_port(&mut self, net: &mut Net, id: SocketId, address: SocketAddr, binding: Binding) -> Result<()> {
+        let port = match address.port() {
+            0 => self.ports.bind_any(&mut net.rng, net.settings.ip_local_port_range, binding)?,
+            port => {
+                self.ports.bind(port, binding)?;
+                port
+            }
+        };
+        let (socket, held) = self.parts(id)?;
+        held.port = Some((port, binding));
+        socket.local = SocketAddr::new(address.ip(), port);
+        let place = Place::Bound(socket.local);
+        self.replace(id, Some(place));
+        Ok(())
     }
 
-    pub fn disconnect(&mut self, net: &mut Net, now: Instant, id: SocketId) -> Result<()> {
-        todo!()
+    /// Gives a socket without a port one.
+    fn bind_any(&mut self, net: &mut Net, id: SocketId) -> Result<()> {
+        let (socket, held) = self.parts(id)?;
+        if held.port.is_some() {
+            return Ok(());
+        }
+        let address = SocketAddr::new(socket.local.ip(), 0);
+        let binding = binding(address.ip(), &socket.options);
+        let any_port = held.place == Some(Place::AnyPort);
+        self.take_port(net, id, address, binding)?;
+        if any_port {
+            self.replace(id, Some(Place::AnyPort));
+        }
+        Ok(())
+    }
+
+    /// Moves a socket to another place in the table.
+    fn replace(&mut self, id: SocketId, place: Option<Place>) {
+        let Some(held) = self.held.get_mut(id.index as usize) else { return };
+        if let Some(old) = core::mem::replace(&mut held.place, place) {
+            self.table.remove(old, id.index);
+        }
+        if let Some(new) = place {
+            self.table.insert(new, id.index);
+        }
+    }
+
+    pub fn connect(&mut self, net: &mut Net, _now: Instant, id: SocketId, peer: SocketAddr) -> Result<()> {
+        let (socket, _) = self.parts(id)?;
+        let peer = to_destination(socket.domain, socket.options.v6_only, peer)?;
+        let route = net.route(peer.ip(), socket.options.bind_to_device)?;
+        if route.kind == RouteKind::Broadcast && !socket.options.broadcast {
+            return Err(Error::AccessDenied);
+        }
+        self.bind_any(net, id)?;
+        let (socket, held) = self.parts(id)?;
+        let bound = held.address.filter(|ip| !ip.is_unspecified());
+        socket.local.set_ip(bound.unwrap_or(route.source));
+        socket.peer = Some(peer);
+        let place = Place::Connected { local: socket.local, peer };
+        self.replace(id, Some(place));
+        Ok(())
+    }
+
+    pub fn disconnect(&mut self, _net: &mut Net, _now: Instant, id: SocketId) -> Result<()> {
+        let (socket, held) = self.parts(id)?;
+        socket.peer = None;
+        socket.local.set_ip(held.address.unwrap_or(unspecified(socket.domain)));
+        if held.by_bind {
+            let place = Place::Bound(socket.local);
+            self.replace(id, Some(place));
+            return Ok(());
+        }
+        socket.local.set_port(0);
+        let port = held.port.take();
+        self.replace(id, None);
+        if let Some((port, binding)) = port {
+            self.ports.release(port, &binding);
+        }
+        Ok(())
+    }
+
+    pub fn recv_from(
+        &mut self,
+        _net: &mut Net,
+        id: SocketId,
+        buffer: &mut [u8],
+        flags: ReceiveFlags,
+    ) -> Result<DatagramInfo> {
+        self.parts(id)?.0.recv_from(buffer, flags)
+    }
+
+    pub fn take_event(&mut self, id: SocketId) -> Option<Ready> {
+        Some(self.parts(id).ok()?.0.take_event())
     }
 
     pub fn recv_available(&self, id: SocketId) -> usize {
-        todo!()
+        self.get(id).map_or(0, DatagramSocket::recv_available)
     }
 
-    pub fn shutdown(&mut self, net: &mut Net, now: Instant, id: SocketId, how: Shutdown) -> Result<()> {
-        todo!()
+    pub fn shutdown(&mut self, net: &mut Net, _now: Instant, id: SocketId, how: Shutdown) -> Result<()> {
+        self.parts(id)?.0.shutdown(net, how)
     }
 
-    pub fn close(&mut self, net: &mut Net, now: Instant, id: SocketId) -> Result<()> {
-        todo!()
+    pub fn close(&mut self, _net: &mut Net, _now: Instant, id: SocketId) -> Result<()> {
+        self.parts(id)?;
+        self.replace(id, None);
+        self.sockets.remove(id.index as usize).close();
+        if let Some((port, binding)) = self.held.remove(id.index as usize).port {
+            self.ports.release(port, &binding);
+        }
+        Ok(())
     }
 
     pub fn ready(&self, id: SocketId) -> Ready {
-        todo!()
+        self.get(id).map_or(Ready::empty(), DatagramSocket::ready)
     }
 
     pub fn take_error(&mut self, id: SocketId) -> Option<Error> {
-        todo!()
+        self.parts(id).ok()?.0.take_error()
     }
 
     pub fn local_addr(&self, id: SocketId) -> Result<SocketAddr> {
-        todo!()
+        self.get(id).map(DatagramSocket::local_addr)
     }
 
     pub fn peer_addr(&self, id: SocketId) -> Result<SocketAddr> {
-        todo!()
+        self.get(id)?.peer_addr()
     }
 
-    pub fn set_option(&mut self, net: &mut Net, now: Instant, id: SocketId, option: SocketOption) -> Result<()> {
-        todo!()
+    pub fn set_option(&mut self, net: &mut Net, _now: Instant, id: SocketId, option: SocketOption) -> Result<()> {
+        let (socket, held) = self.parts(id)?;
+        socket.set_option(net, option)?;
+        // How a port may be shared goes by the options as they stand.
+        if let Some((port, old)) = &mut held.port {
+            let new = binding(old.address, &socket.options);
+            let (port, old) = (*port, core::mem::replace(old, new));
+            self.ports.release(port, &old);
+            self.ports.acquire(port, new);
+        }
+        Ok(())
     }
 
     pub fn options(&self, id: SocketId) -> Result<SocketOptions> {
-        todo!()
+        self.get(id).map(|socket| socket.options)
     }
+}
+
+fn binding(address: IpAddr, options: &SocketOptions) -> Binding {
+    Binding {
+        address,
+        v6_only: options.v6_only,
+        device: options.bind_to_device,
+        reuse_address: options.reuse_address,
+        reuse_port: options.reuse_port,
+        listening: false,
+        by_connect: false,
+    }
+}
+
+/// Sends ICMP destination unreachable about a datagram, of whose transport part `len` bytes long `head` is known.
+pub(crate) fn send_unreachable(
+    net: &mut Net,
+    now: Instant,
+    datagram: &DatagramInfo,
+    protocol: Protocol,
+    head: &[u8],
+    len: usize,
+    code: u8,
+) -> Result<()> {
+    let v4 = |address: SocketAddr| match address.ip() {
+        IpAddr::V4(ip) => Ok(ip),
+        IpAddr::V6(ip) => ip.to_ipv4_mapped().ok_or(Error::InvalidArgument),
+    };
+    let (src, dst): (Ipv4Addr, Ipv4Addr) = (v4(datagram.source)?, v4(datagram.destination)?);
+    if code > unreachable::PRECEDENCE_CUTOFF {
+        return Err(Error::InvalidArgument);
+    }
+    let fields = Ipv4Fields {
+        tos: datagram.tos,
+        payload_len: len.min(usize::from(u16::MAX) - Ipv4Header::LEN) as u16,
+        ident: 0,
+        dont_fragment: true,
+        more_fragments: false,
+        fragment_offset: 0,
+        ttl: datagram.ttl,
+        protocol,
+        src,
+        dst,
+    };
+    let mut quote = Packet::copy_from(head.get(..8).unwrap_or(head));
+    quote.prepend(Ipv4Header::LEN).copy_from_slice(Ipv4Header::new(&fields, &[]).as_bytes());
+    net.send_icmp_error(now, quote, Icmpv4Type::DESTINATION_UNREACHABLE, code);
+    Ok(())
 }

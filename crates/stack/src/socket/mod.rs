@@ -5,6 +5,7 @@ use core::time::Duration;
 
 pub(crate) mod address;
 mod calls;
+pub(crate) mod datagram;
 pub mod options;
 pub(crate) mod port;
 

@@ -165,3 +165,37 @@ pub struct TcpInfo {
     pub send_window: u32,
     pub receive_window: u32,
 }
+
+/// The options of a new datagram socket.
+pub(crate) fn datagram_defaults(settings: &crate::Settings) -> SocketOptions {
+    SocketOptions {
+        reuse_address: false,
+        reuse_port: false,
+        keep_alive: false,
+        broadcast: false,
+        linger: None,
+        receive_buffer: settings.rmem_default,
+        send_buffer: settings.wmem_default,
+        receive_low_water: 1,
+        bind_to_device: None,
+        priority: 0,
+        ttl: None,
+        tos: 0,
+        mtu_discover: MtuDiscover::default(),
+        v6_only: false,
+        transparent: false,
+        hold_incoming: false,
+        no_delay: false,
+        cork: false,
+        quick_ack: true,
+        keep_idle: Duration::from_secs(7200),
+        keep_interval: Duration::from_secs(75),
+        keep_count: 9,
+        user_timeout: Duration::ZERO,
+        max_segment: 0,
+        syn_count: 6,
+        linger2: Some(Duration::from_secs(60)),
+        defer_accept: 0,
+        window_clamp: 0,
+    }
+}

@@ -1,0 +1,242 @@
+//! What all datagram sockets (UDP, ping, raw) have in common: addresses, options, the receive queue, the pending error.
+
+use core::net::SocketAddr;
+use std::collections::VecDeque;
+
+use wireway_packet::{Packet, Writer};
+
+use super::address::{present, unspecified};
+use super::options::datagram_defaults;
+use super::{DatagramInfo, Domain, ReceiveFlags, Shutdown, SocketId, SocketOption, SocketOptions};
+use crate::counters::DropReason;
+use crate::event::{Dirty, Ready};
+use crate::net::{Inbound, Net, Route};
+use crate::{Error, MtuDiscover, Result, Settings};
+
+/// SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF of Linux.
+pub(crate) const MIN_RECEIVE_BUFFER: usize = 2304;
+pub(crate) const MIN_SEND_BUFFER: usize = 4608;
+
+/// A datagram that waits for the program.
+struct Queued {
+    /// The payload.
+    packet: Packet,
+    /// Addresses as the stack keeps them.
+    info: DatagramInfo,
+    /// What it was charged to the receive buffer.
+    charge: usize,
+}
+
+/// The common part of a datagram socket.
+pub(crate) struct DatagramSocket {
+    pub id: SocketId,
+    pub domain: Domain,
+    pub options: SocketOptions,
+    /// As the stack keeps it. The port is 0 where the socket has none.
+    pub local: SocketAddr,
+    pub peer: Option<SocketAddr>,
+    error: Option<Error>,
+    dirty: Dirty,
+    queue: VecDeque<Queued>,
+    memory: usize,
+    shut_read: bool,
+    shut_write: bool,
+}
+
+impl DatagramSocket {
+    pub fn new(id: SocketId, domain: Domain, settings: &Settings) -> DatagramSocket {
+        DatagramSocket {
+            id,
+            domain,
+            options: datagram_defaults(settings),
+            local: SocketAddr::new(unspecified(domain), 0),
+            peer: None,
+            error: None,
+            dirty: Dirty::default(),
+            queue: VecDeque::new(),
+            memory: 0,
+            shut_read: false,
+            shut_write: false,
+        }
+    }
+
+    /// Whether the socket is bound to the device, or to none.
+    pub fn takes_from(&self, interface: crate::InterfaceId) -> bool {
+        self.options.bind_to_device.is_none_or(|device| device == interface)
+    }
+
+    /// Puts a datagram (its payload in `inbound.packet`) into the receive buffer. If that is full, the newest is dropped: false.
+    pub fn enqueue(&mut self, net: &mut Net, inbound: Inbound, source_port: u16, destination_port: u16) -> bool {
+        if self.memory > self.options.receive_buffer || self.shut_read {
+            net.drop_packet(DropReason::SocketReceiveBuffer, inbound.packet);
+            return false;
+        }
+        let len = inbound.packet.len();
+        let packet = compact(inbound.packet);
+        let charge = packet.true_size();
+        let info = DatagramInfo {
+            len,
+            source: SocketAddr::new(inbound.source, source_port),
+            destination: SocketAddr::new(inbound.destination, destination_port),
+            interface: inbound.interface,
+            ttl: inbound.ttl,
+            tos: inbound.tos,
+        };
+        self.memory += charge;
+        self.queue.push_back(Queued { packet, info, charge });
+        net.events.mark(self.id, &mut self.dirty);
+        true
+    }
+
+    pub fn set_error(&mut self, net: &mut Net, error: Error) {
+        self.error = Some(error);
+        net.events.mark(self.id, &mut self.dirty);
+    }
+
+    pub fn take_error(&mut self) -> Option<Error> {
+        self.error.take()
+    }
+
+    pub fn take_event(&mut self) -> Ready {
+        self.dirty.clear();
+        self.ready()
+    }
+
+    /// As Linux's datagram_poll.
+    pub fn ready(&self) -> Ready {
+        let mut ready = Ready::OUT;
+        ready.set(Ready::IN, !self.queue.is_empty() || self.shut_read);
+        ready.set(Ready::RDHUP, self.shut_read);
+        ready.set(Ready::HUP, self.shut_read && self.shut_write);
+        ready.set(Ready::ERR, self.error.is_some());
+        ready
+    }
+
+    pub fn recv_available(&self) -> usize {
+        self.queue.front().map_or(0, |queued| queued.info.len)
+    }
+
+    pub fn recv_from(&mut self, buffer: &mut [u8], flags: ReceiveFlags) -> Result<DatagramInfo> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        let Some(queued) = self.queue.front() else {
+            if !self.shut_read {
+                return Err(Error::WouldBlock);
+            }
+            let nobody = SocketAddr::new(unspecified(self.domain), 0);
+            let interface = crate::InterfaceId(0);
+            return Ok(DatagramInfo { len: 0, source: nobody, destination: nobody, interface, ttl: 0, tos: 0 });
+        };
+        queued.packet.copy_to(0, buffer);
+        let mut info = queued.info;
+        info.source = present(self.domain, info.source);
+        info.destination = present(self.domain, info.destination);
+        if !flags.peek
+            && let Some(queued) = self.queue.pop_front()
+        {
+            self.memory -= queued.charge;
+        }
+        Ok(info)
+    }
+
+    /// What must be so before anything is sent: the pending error once, EPIPE after shutdown.
+    pub fn check_send(&mut self) -> Result<()> {
+        match self.error.take() {
+            Some(error) => Err(error),
+            None if self.shut_write => Err(Error::BrokenPipe),
+            None => Ok(()),
+        }
+    }
+
+    /// ENOTCONN if the socket is not connected, but as on Linux the shutdown counts all the same.
+    pub fn shutdown(&mut self, net: &mut Net, how: Shutdown) -> Result<()> {
+        self.shut_read |= how != Shutdown::Write;
+        self.shut_write |= how != Shutdown::Read;
+        net.events.mark(self.id, &mut self.dirty);
+        self.peer.map(|_| ()).ok_or(Error::NotConnected)
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        present(self.domain, self.local)
+    }
+
+    pub fn peer_addr(&self) -> Result<SocketAddr> {
+        self.peer.map(|peer| present(self.domain, peer)).ok_or(Error::NotConnected)
+    }
+
+    /// Whether to set DF on a packet of `len` bytes with its IP header, going by `route`; EMSGSIZE where the program asked to be told.
+    pub fn dont_fragment(&self, route: &Route, len: usize) -> Result<bool> {
+        let (path, interface) = (len <= usize::from(route.mtu), len <= usize::from(route.interface_mtu));
+        match self.options.mtu_discover {
+            MtuDiscover::Dont => Ok(false),
+            MtuDiscover::Want => Ok(path),
+            MtuDiscover::Do if path => Ok(true),
+            MtuDiscover::Probe if interface => Ok(true),
+            MtuDiscover::Do | MtuDiscover::Probe => Err(Error::MessageTooLong),
+        }
+    }
+
+    /// Sets an option that all datagram kinds know.
+    pub fn set_option(&mut self, net: &Net, option: SocketOption) -> Result<()> {
+        let options = &mut self.options;
+        match option {
+            SocketOption::ReuseAddress(on) => options.reuse_address = on,
+            SocketOption::ReusePort(on) => options.reuse_port = on,
+            SocketOption::KeepAlive(on) => options.keep_alive = on,
+            SocketOption::Broadcast(on) => options.broadcast = on,
+            SocketOption::Linger(time) => options.linger = time,
+            SocketOption::ReceiveBuffer(bytes) => {
+                options.receive_buffer = doubled(bytes, net.settings.rmem_max, MIN_RECEIVE_BUFFER);
+            }
+            SocketOption::SendBuffer(bytes) => {
+                options.send_buffer = doubled(bytes, net.settings.wmem_max, MIN_SEND_BUFFER);
+            }
+            SocketOption::ReceiveLowWater(bytes) => options.receive_low_water = bytes.max(1),
+            SocketOption::BindToDevice(device) => {
+                if device.is_some_and(|device| net.interface(device).is_none()) {
+                    return Err(Error::NoDevice);
+                }
+                options.bind_to_device = device;
+            }
+            SocketOption::Priority(priority) => options.priority = priority,
+            SocketOption::Ttl(Some(0)) => return Err(Error::InvalidArgument),
+            SocketOption::Ttl(ttl) => options.ttl = ttl,
+            SocketOption::Tos(tos) => options.tos = tos,
+            SocketOption::MtuDiscover(mode) => options.mtu_discover = mode,
+            SocketOption::V6Only(_) if self.domain == Domain::Inet => return Err(Error::NoProtocolOption),
+            SocketOption::V6Only(_) if self.local.port() != 0 => return Err(Error::InvalidArgument),
+            SocketOption::V6Only(on) => options.v6_only = on,
+            SocketOption::Transparent(on) => options.transparent = on,
+            _ => return Err(Error::NoProtocolOption),
+        }
+        Ok(())
+    }
+
+    /// Drops what the program did not read.
+    pub fn close(&mut self) {
+        self.queue.clear();
+        self.memory = 0;
+    }
+}
+
+/// A buffer size as the program gave it, clamped and doubled as Linux does.
+pub(crate) fn doubled(bytes: usize, most: usize, least: usize) -> usize {
+    bytes.min(most).saturating_mul(2).max(least)
+}
+
+/// A packet that keeps much more memory alive than it has bytes is copied.
+fn compact(packet: Packet) -> Packet {
+    let len = packet.len();
+    if packet.true_size() <= 4 * len + 2048 {
+        return packet;
+    }
+    if len <= wireway_packet::INLINE {
+        let mut copy = Packet::new();
+        packet.parts().for_each(|part| copy.append(part));
+        return copy;
+    }
+    let mut writer = Writer::with_capacity(len);
+    let copied = packet.copy_to(0, writer.spare_mut());
+    Packet::from_slice(writer.commit(copied))
+}
