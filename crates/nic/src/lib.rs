@@ -25,6 +25,7 @@ mod capture;
 mod impaired;
 mod memory;
 mod monitor;
+mod shm;
 mod tap;
 mod trace;
 
@@ -32,6 +33,7 @@ pub use capture::{Capture, CaptureCounters};
 pub use impaired::Impaired;
 pub use memory::{MemoryConfig, MemoryNic, pair};
 pub use monitor::{Direction, Monitor, Monitored};
+pub use shm::{End, ShmConfig, ShmNic};
 pub use tap::{TapConfig, TapNic};
 pub use trace::Trace;
 
