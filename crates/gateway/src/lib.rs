@@ -163,6 +163,12 @@ impl Relays {
         Held { connections: self.tcp.len(), flows: self.udp.len(), echoes: self.icmp.len(), lookups: self.dns.len() }
     }
 
+    /// Connections whose program may still send, or whose bytes the machine's sockets have not taken yet. When the program's sockets
+    /// are all closed, this becomes zero as soon as everything that it sent is on its way.
+    pub fn sending(&self) -> usize {
+        self.tcp.sending()
+    }
+
     fn take_connections(&mut self, cx: &mut Context<'_>) {
         self.more_connections = true;
         for _ in 0..BATCH {

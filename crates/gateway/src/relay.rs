@@ -97,6 +97,11 @@ impl Relay {
         &self.outer
     }
 
+    /// Whether the program may still send, or has sent what the machine has not taken yet.
+    pub fn is_sending(&self) -> bool {
+        self.outward == Direction::Open
+    }
+
     /// Notes what was seen of the outer socket.
     pub fn note(&mut self, seen: Interest) {
         self.readable |= seen.intersects(Interest::IN | Interest::RDHUP | Interest::HUP | Interest::ERR);

@@ -91,6 +91,11 @@ impl Tcp {
         self.connections.len()
     }
 
+    /// Connections whose program may still send, or whose bytes the machine has not taken yet.
+    pub fn sending(&self) -> usize {
+        self.connections.iter().filter(|(_, connection)| connection.relay.is_sending()).count()
+    }
+
     /// Takes the next connection that the program asks for; `None` if there is none.
     pub fn take(&mut self, cx: &mut Context<'_>, map: &Map, counters: &Counters) -> Option<Taken> {
         let (inner, _) = cx.host.accept(cx.now, self.listener).ok()?;
@@ -180,7 +185,7 @@ impl Tcp {
         map: &Map,
         counters: &Counters,
     ) {
-        outer::accepted_stream(&outer);
+        outer::prepare_stream(&outer);
         let target = SocketAddr::from((map.program, port));
         let source = IpAddr::V4(map.near(peer.ip()));
         // The peer's own port, unless a connection of that name is still remembered.
