@@ -82,7 +82,9 @@ impl Gateway {
         let resolvers: Vec<IpAddr> = machine.iter().map(SocketAddr::ip).collect();
         let servers = if config.resolvers.is_empty() { machine } else { config.resolvers.clone() };
         let system = |errno: rustix::io::Errno| GatewayError::Entropy(errno.raw_os_error());
-        let mut host = Host::new(Settings::default(), entropy::bytes().map_err(system)?);
+        // The program is the only neighbour, and each error answers one of its own packets.
+        let settings = Settings { icmp_ratemask: 0, ..Settings::default() };
+        let mut host = Host::new(settings, entropy::bytes().map_err(system)?);
         let cidr = |address| Cidr { address: IpAddr::V4(address), prefix_len: config.prefix_len };
         let interface = host.add_interface(
             now,

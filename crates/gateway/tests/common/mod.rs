@@ -15,8 +15,8 @@ use wireway_gateway::{Gateway, GatewayConfig, Held, Publish, Relays};
 use wireway_nic::{MemoryConfig, pair};
 use wireway_packet::Instant;
 use wireway_stack::{
-    Cidr, DatagramInfo, Domain, Error, Event, Features, Host, InterfaceConfig, Kind, ReceiveFlags, SendFlags, Settings,
-    Shutdown, SocketId, SocketOption,
+    Cidr, DatagramInfo, Domain, Error, Event, Features, Host, InterfaceConfig, Kind, ReceiveFlags, RouteEntry,
+    SendFlags, Settings, Shutdown, SocketId, SocketOption,
 };
 
 /// How long anything may take before a test fails.
@@ -91,8 +91,10 @@ fn host_with_interface(now: Instant, config: &GatewayConfig, features: Features)
         ..InterfaceConfig::ethernet("eth0", MemoryConfig::default().macs[0], config.mtu)
     };
     let interface = host.add_interface(now, interface).expect("adds eth0");
-    let everywhere = Cidr { address: Ipv4Addr::UNSPECIFIED.into(), prefix_len: 0 };
-    host.add_route(everywhere, Some(config.gateway.into()), interface).expect("adds the default route");
+    let destination = Cidr { address: Ipv4Addr::UNSPECIFIED.into(), prefix_len: 0 };
+    let gateway = Some(config.gateway.into());
+    host.add_route(RouteEntry { destination, gateway, interface, metric: 0, source: None })
+        .expect("adds the default route");
     host
 }
 
