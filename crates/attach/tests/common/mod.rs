@@ -61,7 +61,8 @@ pub fn python(script: &str) {
                 assert time.monotonic() < end, what\n        \
                 time.sleep(0.001)\n\
         IN, PRI, OUT, ERR, HUP, RDHUP = 1, 2, 4, 8, 16, 0x2000\n";
-    let outcome = run(&["timeout", "-s", "ABRT", "30", "python3", "-X", "faulthandler", "-c", &format!("{prelude}{script}")]);
+    let outcome =
+        run(&["timeout", "-s", "ABRT", "30", "python3", "-X", "faulthandler", "-c", &format!("{prelude}{script}")]);
     assert_eq!(outcome.status, 0, "the script failed");
     assert_eq!(outcome.left, 0, "sockets were left behind");
 }
