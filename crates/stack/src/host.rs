@@ -75,7 +75,9 @@ impl Host {
 
     /// The next frame to transmit by `interface`, if there is one.
     pub fn transmit(&mut self, now: Instant, interface: InterfaceId) -> Option<Packet> {
-        let _ = now;
+        if self.tcp.has_work() {
+            self.tcp.flush(&mut self.net, now);
+        }
         self.net.transmit(interface)
     }
 
@@ -95,11 +97,12 @@ impl Host {
                 None => break,
             }
         }
+        self.tcp.flush(&mut self.net, now);
     }
 
     /// When [`poll`](Self::poll) has something to do next; `None` if nothing is pending. A time in the past means now.
     pub fn poll_at(&self) -> Option<Instant> {
-        if self.net.has_backlog() {
+        if self.net.has_backlog() || self.tcp.has_work() {
             return Some(Instant::ZERO);
         }
         self.net.timers.next_at()

@@ -55,6 +55,40 @@ pub struct Settings {
     pub netdev_max_backlog: usize,
     /// net.core.netdev_budget: packets of `lo` that one poll handles.
     pub netdev_budget: usize,
+    /// net.core.somaxconn: connections that wait to be accepted, at most.
+    pub somaxconn: u32,
+    /// net.ipv4.tcp_rmem: the receive buffer at least, at first and at most, in bytes as SO_RCVBUF reads; half is window.
+    pub tcp_rmem: (usize, usize, usize),
+    /// net.ipv4.tcp_wmem: the send buffer likewise.
+    pub tcp_wmem: (usize, usize, usize),
+    /// net.ipv4.tcp_timestamps
+    pub tcp_timestamps: bool,
+    /// net.ipv4.tcp_sack
+    pub tcp_sack: bool,
+    /// net.ipv4.tcp_window_scaling
+    pub tcp_window_scaling: bool,
+    /// net.ipv4.tcp_syn_retries
+    pub tcp_syn_retries: u8,
+    /// net.ipv4.tcp_synack_retries
+    pub tcp_synack_retries: u8,
+    /// net.ipv4.tcp_retries2: how long a connection lives without an answer, as a number of doublings of 200 ms.
+    pub tcp_retries2: u8,
+    /// net.ipv4.tcp_syncookies: answer SYNs with cookies when a listener's queue is full.
+    pub tcp_syncookies: bool,
+    /// net.ipv4.tcp_max_syn_backlog: half-open connections of one listener, at most.
+    pub tcp_max_syn_backlog: u32,
+    /// net.ipv4.tcp_fin_timeout: how long a closed socket waits for its peer's FIN.
+    pub tcp_fin_timeout: Duration,
+    /// net.ipv4.tcp_keepalive_time
+    pub tcp_keepalive_time: Duration,
+    /// net.ipv4.tcp_keepalive_intvl
+    pub tcp_keepalive_intvl: Duration,
+    /// net.ipv4.tcp_keepalive_probes
+    pub tcp_keepalive_probes: u8,
+    /// net.ipv4.tcp_max_tw_buckets: connections in TIME-WAIT, at most.
+    pub tcp_max_tw_buckets: usize,
+    /// net.ipv4.tcp_challenge_ack_limit: challenge acknowledgements (RFC 5961) a second, of the whole host.
+    pub tcp_challenge_ack_limit: u32,
     /// net.core.rmem_default, in bytes as getsockopt(SO_RCVBUF) reads.
     pub rmem_default: usize,
     /// net.core.rmem_max: the most that setsockopt(SO_RCVBUF) takes, before doubling.
@@ -93,6 +127,23 @@ impl Default for Settings {
             arp_notify: false,
             netdev_max_backlog: 1000,
             netdev_budget: 300,
+            somaxconn: 4096,
+            tcp_rmem: (4096, 131_072, 6_291_456),
+            tcp_wmem: (4096, 16_384, 4_194_304),
+            tcp_timestamps: true,
+            tcp_sack: true,
+            tcp_window_scaling: true,
+            tcp_syn_retries: 6,
+            tcp_synack_retries: 5,
+            tcp_retries2: 15,
+            tcp_syncookies: true,
+            tcp_max_syn_backlog: 1024,
+            tcp_fin_timeout: Duration::from_secs(60),
+            tcp_keepalive_time: Duration::from_secs(7200),
+            tcp_keepalive_intvl: Duration::from_secs(75),
+            tcp_keepalive_probes: 9,
+            tcp_max_tw_buckets: 131_072,
+            tcp_challenge_ack_limit: 1000,
             rmem_default: 212_992,
             rmem_max: 212_992,
             wmem_default: 212_992,

@@ -1,174 +1,300 @@
-//! TCP.
-
-use core::net::SocketAddr;
-use std::io::IoSlice;
+//! TCP (RFC 9293).
+//!
+//! # Where to look
+//!
+//! | what | file |
+//! | --- | --- |
+//! | tables, dispatch of segments, timers and events | `mod.rs`, `demux.rs`, `flow.rs`, `arena.rs` |
+//! | a connection as a value | `connection.rs`, `state.rs`, `shared.rs` |
+//! | opening: actively; listeners, half-open connections, cookies | `open.rs`; `listen.rs`, `request.rs`, `syn_cookie.rs` |
+//! | received segments, their acknowledgements, RFC 5961 | `input.rs`, `ack.rs`, `challenge.rs` |
+//! | sending | `output.rs`, `header.rs` |
+//! | loss, congestion, round-trip times | `recovery.rs`, `congestion.rs`, `newreno.rs`, `rto.rs` |
+//! | buffers and the receive window | `send_buffer.rs`, `receive_buffer.rs`, `reassembly.rs`, `window.rs` |
+//! | deadlines, keepalive, the end | `timers.rs`, `keepalive.rs`, `time_wait.rs` |
+//! | ICMP errors and the path's MTU | `path_mtu.rs` |
+//! | secrets: sequence numbers, timestamps | `isn.rs` |
+//! | socket calls | `calls.rs`, `stream.rs`, `options.rs`, `info.rs` |
+//!
+//! A segment finds its connection by one look into a hash table; nothing here ever walks over all connections.
 
 use wireway_packet::Instant;
 
+use crate::SocketId;
 use crate::event::Ready;
-use crate::net::{IcmpError, Inbound, Net};
-use crate::socket::{
-    Domain, ReceiveFlags, Refusal, SendFlags, Shutdown, SocketId, SocketOption, SocketOptions, TcpInfo,
-};
-use crate::{Error, Result};
+use crate::net::{Inbound, Net};
+use crate::socket::port::{Ports, Rules};
+use crate::timer::{Timer, TimerKey};
+use crate::{Counter, DropReason};
+
+mod ack;
+mod arena;
+mod calls;
+mod challenge;
+mod congestion;
+mod connection;
+mod demux;
+mod flow;
+mod header;
+mod info;
+mod input;
+mod isn;
+mod keepalive;
+mod listen;
+mod newreno;
+mod open;
+mod options;
+mod output;
+mod path_mtu;
+mod reassembly;
+mod receive_buffer;
+mod recovery;
+mod request;
+mod rto;
+mod send_buffer;
+mod shared;
+mod state;
+mod stream;
+mod syn_cookie;
+mod time_wait;
+mod timers;
+mod window;
+
+use arena::Arena;
+use connection::{Connection, Owner};
+use flow::{Flow, FlowTarget, Flows};
+use listen::{Listener, Listeners};
+use request::Request;
+use shared::{Claim, Common, Cx, Shared};
+use state::State;
+use syn_cookie::SynCookies;
+use time_wait::{TimeWait, TimeWaits};
+
+/// In a timer's key: the index is a half-open connection's.
+const REQUEST: u32 = 1 << 31;
+/// In a timer's key: the timer of TIME-WAIT.
+const TIME_WAIT_KEY: u32 = u32::MAX;
+
+/// A socket that neither listens nor ever connected.
+struct Idle {
+    common: Common,
+    claim: Option<Claim>,
+    /// Bound to any address and any port (a transparent socket).
+    any_port: bool,
+}
+
+/// A socket, by what it does.
+enum Socket {
+    /// A place that is about to be filled.
+    Reserved,
+    Idle(Box<Idle>),
+    Listener(Box<Listener>),
+    Connection(Box<Connection>),
+}
+
+impl Socket {
+    fn common(&self) -> Option<&Common> {
+        match self {
+            Socket::Reserved => None,
+            Socket::Idle(idle) => Some(&idle.common),
+            Socket::Listener(listener) => Some(&listener.common),
+            Socket::Connection(connection) => (connection.owner == Owner::Program).then_some(&connection.common),
+        }
+    }
+
+    fn common_mut(&mut self) -> Option<&mut Common> {
+        match self {
+            Socket::Reserved => None,
+            Socket::Idle(idle) => Some(&mut idle.common),
+            Socket::Listener(listener) => Some(&mut listener.common),
+            Socket::Connection(connection) => (connection.owner == Owner::Program).then_some(&mut connection.common),
+        }
+    }
+}
 
 /// TCP of a host.
-pub(crate) struct Tcp {}
+pub(crate) struct Tcp {
+    sockets: Arena<Socket>,
+    flows: Flows,
+    listeners: Listeners,
+    requests: Arena<Request>,
+    time_waits: TimeWaits,
+    time_wait_timer: Timer,
+    ports: Ports,
+    cookies: SynCookies,
+    shared: Shared,
+}
 
-#[allow(unused_variables)]
 impl Tcp {
     pub fn new(net: &mut Net) -> Tcp {
-        Tcp {}
+        let rng = &mut net.rng;
+        Tcp {
+            sockets: Arena::new(),
+            flows: Flows::new(rng.hash_state()),
+            listeners: Listeners::new(rng),
+            requests: Arena::new(),
+            time_waits: TimeWaits::new(),
+            time_wait_timer: Timer::default(),
+            ports: Ports::new(Rules::Tcp, rng),
+            cookies: SynCookies::new(rng.key()),
+            shared: Shared {
+                secrets: isn::Secrets::new(|| rng.next_u64()),
+                challenge: Default::default(),
+                work: Vec::new(),
+            },
+        }
     }
 
-    pub fn receive(&mut self, net: &mut Net, now: Instant, inbound: Inbound) {
-        todo!()
+    /// Takes in a packet whose payload is a TCP segment.
+    pub fn receive(&mut self, net: &mut Net, now: Instant, mut inbound: Inbound) {
+        net.counters.count(Counter::TcpInSegs);
+        let verdict = match demux::parse(&mut inbound) {
+            Ok((flow, segment)) => self.dispatch(net, now, flow, segment, inbound),
+            Err(reason) => {
+                net.counters.count(Counter::TcpInErrs);
+                if reason == DropReason::TcpChecksum {
+                    net.counters.count(Counter::TcpInCsumErrors);
+                }
+                Err(reason)
+            }
+        };
+        if let Err(reason) = verdict {
+            net.counters.drop(reason);
+        }
     }
 
-    pub fn icmp_error(&mut self, net: &mut Net, now: Instant, error: &IcmpError<'_>) {
-        todo!()
+    /// Sends what received segments gave cause to. The host calls it once after a batch.
+    pub fn flush(&mut self, net: &mut Net, now: Instant) {
+        let mut work = core::mem::take(&mut self.shared.work);
+        for index in work.drain(..) {
+            self.with_connection(net, now, index, |connection, cx| connection.flush(cx));
+            self.settle(net, now, index);
+        }
+        // A flush may have left new notes.
+        work.append(&mut self.shared.work);
+        self.shared.work = work;
+    }
+
+    /// Whether [`flush`](Self::flush) has something to do.
+    pub fn has_work(&self) -> bool {
+        !self.shared.work.is_empty()
     }
 
     pub fn on_timer(&mut self, net: &mut Net, now: Instant, index: u32, generation: u32) {
-        todo!()
+        if index == TIME_WAIT_KEY {
+            self.expire_time_waits(net, now);
+        } else if index & REQUEST != 0 {
+            self.on_request_timer(net, now, index & !REQUEST, generation);
+        } else if self.sockets.get_exact(index, generation).is_some() {
+            self.with_connection(net, now, index, |connection, cx| connection.on_timer(cx));
+            self.settle(net, now, index);
+        }
     }
 
     /// The readiness of a socket that stood in the list of sockets to report, or `None` if it is gone.
     pub fn take_event(&mut self, id: SocketId) -> Option<Ready> {
-        todo!()
+        let common = self.sockets.get_exact_mut(id.index, id.generation)?.common_mut()?;
+        common.dirty.clear();
+        Some(self.ready(id))
     }
 
-    pub fn socket(&mut self, net: &mut Net, domain: Domain) -> Result<SocketId> {
-        todo!()
-    }
-
-    pub fn bind(&mut self, net: &mut Net, id: SocketId, address: SocketAddr) -> Result<()> {
-        todo!()
-    }
-
-    pub fn listen(&mut self, net: &mut Net, id: SocketId, backlog: u32) -> Result<()> {
-        todo!()
-    }
-
-    pub fn connect(&mut self, net: &mut Net, now: Instant, id: SocketId, peer: SocketAddr) -> Result<()> {
-        todo!()
-    }
-
-    pub fn disconnect(&mut self, net: &mut Net, now: Instant, id: SocketId) -> Result<()> {
-        todo!()
-    }
-
-    pub fn accept(&mut self, net: &mut Net, now: Instant, id: SocketId) -> Result<(SocketId, SocketAddr)> {
-        todo!()
-    }
-
-    pub fn unaccept(&mut self, net: &mut Net, listener: SocketId, connection: SocketId) -> Result<()> {
-        todo!()
-    }
-
-    pub fn admit(&mut self, net: &mut Net, now: Instant, id: SocketId) -> Result<()> {
-        todo!()
-    }
-
-    pub fn refuse(&mut self, net: &mut Net, now: Instant, id: SocketId, refusal: Refusal) -> Result<()> {
-        todo!()
-    }
-
-    pub fn send(&mut self, net: &mut Net, now: Instant, id: SocketId, data: &[u8], flags: SendFlags) -> Result<usize> {
-        todo!()
-    }
-
-    pub fn send_with(
+    /// Runs `act` on a connection.
+    fn with_connection<R>(
         &mut self,
         net: &mut Net,
         now: Instant,
-        id: SocketId,
-        want: usize,
-        flags: SendFlags,
-        fill: &mut dyn FnMut(&mut [u8]) -> usize,
-    ) -> Result<usize> {
-        todo!()
+        index: u32,
+        act: impl FnOnce(&mut Connection, &mut Cx<'_>) -> R,
+    ) -> Option<R> {
+        let Tcp { sockets, shared, .. } = self;
+        let Some(Socket::Connection(connection)) = sockets.get_mut(index) else { return None };
+        Some(act(connection, &mut Cx { net, now, shared }))
     }
 
-    pub fn send_space(&self, id: SocketId) -> usize {
-        todo!()
+    /// Brings the tables up to date with a connection that may have ended.
+    fn settle(&mut self, net: &mut Net, now: Instant, index: u32) {
+        let Some(Socket::Connection(connection)) = self.sockets.get_mut(index) else { return };
+        match connection.state {
+            State::TimeWait => {
+                let flow = connection.flow;
+                let target = if self.time_waits.entries.len() < net.settings.tcp_max_tw_buckets {
+                    let entry = TimeWait::new(connection, now);
+                    Some(self.time_waits.insert(entry))
+                } else {
+                    net.counters.count(Counter::TcpExtTcpTimeWaitOverflow);
+                    None
+                };
+                let Tcp { sockets, shared, .. } = self;
+                if let Some(Socket::Connection(connection)) = sockets.get_mut(index) {
+                    connection.end(None, &mut Cx { net, now, shared });
+                }
+                self.flows.remove(&flow, FlowTarget::Connection(index));
+                if let Some(target) = target {
+                    self.flows.insert(flow, FlowTarget::TimeWait(target));
+                    self.arm_time_wait(net);
+                }
+                self.retire(net, index);
+            }
+            State::Closed => {
+                let flow = connection.flow;
+                self.flows.remove(&flow, FlowTarget::Connection(index));
+                self.retire(net, index);
+            }
+            _ => {}
+        }
     }
 
-    pub fn recv(
-        &mut self,
-        net: &mut Net,
-        now: Instant,
-        id: SocketId,
-        buffer: &mut [u8],
-        flags: ReceiveFlags,
-    ) -> Result<usize> {
-        todo!()
+    /// A connection is in CLOSED and out of the table of flows: its socket goes with it if nobody holds it.
+    fn retire(&mut self, net: &mut Net, index: u32) {
+        let Some(Socket::Connection(connection)) = self.sockets.get_mut(index) else { return };
+        net.timers.cancel(&mut connection.timer);
+        connection.armed = Instant::FAR_FUTURE;
+        connection.quote = None;
+        let keeps_port = connection.owner == Owner::Program && connection.port_locked;
+        let claim = if keeps_port { None } else { connection.claim.take() };
+        if connection.owner == Owner::Nobody {
+            self.sockets.remove(index);
+        }
+        self.release_claim(claim);
     }
 
-    pub fn recv_with(
-        &mut self,
-        net: &mut Net,
-        now: Instant,
-        id: SocketId,
-        max: usize,
-        take: &mut dyn FnMut(&[IoSlice<'_>]) -> usize,
-    ) -> Result<usize> {
-        todo!()
+    fn release_claim(&mut self, claim: Option<Claim>) {
+        if let Some(Claim { port, binding }) = claim {
+            self.ports.release(port, &binding);
+        }
     }
 
-    pub fn recv_available(&self, id: SocketId) -> usize {
-        todo!()
+    fn arm_time_wait(&mut self, net: &mut Net) {
+        if let Some(at) = self.time_waits.next_at() {
+            let key = TimerKey::Tcp { index: TIME_WAIT_KEY, generation: 0 };
+            net.timers.arm(&mut self.time_wait_timer, at, key);
+        }
     }
 
-    pub fn send_outstanding(&self, id: SocketId) -> usize {
-        todo!()
+    fn expire_time_waits(&mut self, net: &mut Net, now: Instant) {
+        while let Some((index, entry)) = self.time_waits.expire(now) {
+            self.flows.remove(&entry.flow, FlowTarget::TimeWait(index));
+            self.release_claim(entry.claim);
+        }
+        self.arm_time_wait(net);
     }
 
-    pub fn shutdown(&mut self, net: &mut Net, now: Instant, id: SocketId, how: Shutdown) -> Result<()> {
-        todo!()
+    /// Ends a TIME-WAIT before its time.
+    fn drop_time_wait(&mut self, index: u32) {
+        if let Some(entry) = self.time_waits.entries.remove(index) {
+            self.flows.remove(&entry.flow, FlowTarget::TimeWait(index));
+            self.release_claim(entry.claim);
+        }
     }
 
-    pub fn close(&mut self, net: &mut Net, now: Instant, id: SocketId) -> Result<()> {
-        todo!()
-    }
-
-    pub fn abort(&mut self, net: &mut Net, now: Instant, id: SocketId) -> Result<()> {
-        todo!()
-    }
-
-    pub fn is_drained(&self, id: SocketId) -> bool {
-        todo!()
-    }
-
-    pub fn ready(&self, id: SocketId) -> Ready {
-        todo!()
-    }
-
-    pub fn take_error(&mut self, id: SocketId) -> Option<Error> {
-        todo!()
-    }
-
-    pub fn local_addr(&self, id: SocketId) -> Result<SocketAddr> {
-        todo!()
-    }
-
-    pub fn peer_addr(&self, id: SocketId) -> Result<SocketAddr> {
-        todo!()
-    }
-
-    pub fn set_option(&mut self, net: &mut Net, now: Instant, id: SocketId, option: SocketOption) -> Result<()> {
-        todo!()
-    }
-
-    pub fn options(&self, id: SocketId) -> Result<SocketOptions> {
-        todo!()
-    }
-
-    pub fn info(&self, now: Instant, id: SocketId) -> Result<TcpInfo> {
-        todo!()
-    }
-
-    pub fn is_listening(&self, id: SocketId) -> bool {
-        todo!()
+    /// Whether `flow` can be opened: nothing has it, or only what a new connection may replace.
+    fn is_free(&self, flow: &Flow, now: Instant) -> bool {
+        match self.flows.get(flow) {
+            None => true,
+            Some(FlowTarget::TimeWait(index)) => {
+                self.time_waits.entries.get(index).is_none_or(|entry| entry.may_reuse(now))
+            }
+            Some(_) => false,
+        }
     }
 }

@@ -1,0 +1,227 @@
+//! From a packet to the connection, half-open connection, TIME-WAIT entry or listener that it is for (RFC 9293 §3.10.7), and the
+//! answer to what is for none.
+
+use core::net::IpAddr;
+
+use wireway_packet::{Instant, Packet};
+use wireway_wire::tcp_options::timestamps_only;
+use wireway_wire::{Protocol, SackBlocks, SeqNumber, TcpFlags, TcpHeader, TcpOptions, TcpView};
+
+use super::Tcp;
+use super::flow::{Endpoint, Flow, FlowTarget};
+use super::header::{Header, pseudo, write_header};
+use super::input::{Segment, Verdict};
+use super::shared::Cx;
+use super::time_wait::Answer;
+use crate::net::{Inbound, IpMeta, Net};
+use crate::{Counter, DropReason};
+
+/// Takes the header off a segment.
+pub(super) fn parse(inbound: &mut Inbound) -> Result<(Flow, Segment), DropReason> {
+    if inbound.broadcast {
+        // RFC 9293 §3.9.2.3, MUST-57.
+        return Err(DropReason::OtherHost);
+    }
+    let packet = &mut inbound.packet;
+    let header_len = match packet.pullup(TcpHeader::LEN).map(|head| TcpView::parse_head(head)) {
+        None => return Err(DropReason::TcpMalformed),
+        Some(Ok(_)) => TcpHeader::LEN,
+        Some(Err(_)) => match packet.head().get(12) {
+            // The options are not in the head yet.
+            Some(&offset) if usize::from(offset >> 4) * 4 > TcpHeader::LEN => usize::from(offset >> 4) * 4,
+            _ => return Err(DropReason::TcpMalformed),
+        },
+    };
+    if packet.pullup(header_len).is_none() {
+        return Err(DropReason::TcpMalformed);
+    }
+    if !inbound.checksum_is_valid() {
+        return Err(DropReason::TcpChecksum);
+    }
+    let packet = &mut inbound.packet;
+    let head = packet.head().get(..header_len).unwrap_or_default();
+    let Ok(view) = TcpView::parse_head(head) else { return Err(DropReason::TcpMalformed) };
+    let fields = view.header.fields();
+    let mut sack = SackBlocks::new();
+    let mut syn_options = None;
+    let timestamps = match timestamps_only(view.options) {
+        Some(timestamps) if !fields.flags.contains(TcpFlags::SYN) => Some(timestamps),
+        _ if view.options.is_empty() && !fields.flags.contains(TcpFlags::SYN) => None,
+        _ => {
+            let options = TcpOptions::parse(view.options).map_err(|_| DropReason::TcpMalformed)?;
+            sack = options.sack_blocks;
+            if fields.flags.contains(TcpFlags::SYN) {
+                syn_options = Some(options);
+            }
+            options.timestamps
+        }
+    };
+    let header_len = view.header.header_len();
+    let segment_size = packet.offload().segmentation.map(|s| u32::from(s.size));
+    packet.trim_front(header_len);
+    let len = packet.len() as u32;
+    let flow = Flow {
+        local: Endpoint::new(inbound.destination, fields.dst_port),
+        remote: Endpoint::new(inbound.source, fields.src_port),
+    };
+    let segment = Segment {
+        seq: fields.seq,
+        ack: fields.ack,
+        flags: fields.flags,
+        window: fields.window,
+        timestamps,
+        sack,
+        syn_options,
+        len,
+        segment_size: segment_size.unwrap_or(len).min(len),
+        packet: core::mem::take(packet),
+    };
+    Ok((flow, segment))
+}
+
+impl Tcp {
+    pub(super) fn dispatch(
+        &mut self,
+        net: &mut Net,
+        now: Instant,
+        flow: Flow,
+        segment: Segment,
+        inbound: Inbound,
+    ) -> Verdict {
+        match self.flows.get(&flow) {
+            Some(FlowTarget::Connection(index)) => {
+                let verdict =
+                    self.with_connection(net, now, index, |connection, cx| connection.segment_arrives(segment, cx));
+                self.settle(net, now, index);
+                verdict.unwrap_or(Err(DropReason::NoSocket))
+            }
+            Some(FlowTarget::Request(index)) => self.request_arrives(net, now, index, segment),
+            Some(FlowTarget::TimeWait(index)) => self.time_wait_arrives(net, now, index, flow, segment, inbound),
+            None => self.unknown_arrives(net, now, flow, segment, inbound, None),
+        }
+    }
+
+    /// A segment of no known flow: LISTEN (RFC 9293 §3.10.7.2) or CLOSED (§3.10.7.1). `iss` is our first sequence number if it
+    /// opens a connection in the place of one in TIME-WAIT.
+    fn unknown_arrives(
+        &mut self,
+        net: &mut Net,
+        now: Instant,
+        flow: Flow,
+        segment: Segment,
+        inbound: Inbound,
+        iss: Option<SeqNumber>,
+    ) -> Verdict {
+        let flags = segment.flags;
+        if flags.contains(TcpFlags::RST) {
+            return Err(DropReason::NoSocket);
+        }
+        let mut segment = segment;
+        if let Some(index) = self.find_listener(&flow, &inbound) {
+            if flags.contains(TcpFlags::SYN) && !flags.contains(TcpFlags::ACK) {
+                if flags.contains(TcpFlags::FIN) {
+                    return Err(DropReason::TcpFlags);
+                }
+                return self.syn_arrives(net, now, index, flow, segment, inbound, iss);
+            }
+            segment = match self.cookie_arrives(net, now, index, flow, segment) {
+                Ok(verdict) => return verdict,
+                Err(segment) => segment,
+            };
+        } else if !inbound.local {
+            // Passing traffic that no transparent socket wants is not ours to reset.
+            return Err(DropReason::NoSocket);
+        }
+        self.reset_unknown(net, now, &flow, &segment);
+        Err(DropReason::NoSocket)
+    }
+
+    /// RFC 9293 §3.10.7.1: a reset that its receiver will accept.
+    fn reset_unknown(&mut self, net: &mut Net, now: Instant, flow: &Flow, segment: &Segment) {
+        let mut cx = Cx { net, now, shared: &mut self.shared };
+        if segment.flags.contains(TcpFlags::ACK) {
+            send_reset_at(flow, segment.ack, &mut cx);
+        } else {
+            send_reset(flow, SeqNumber(0), Some(segment.end()), &mut cx);
+        }
+    }
+
+    fn time_wait_arrives(
+        &mut self,
+        net: &mut Net,
+        now: Instant,
+        index: u32,
+        flow: Flow,
+        segment: Segment,
+        inbound: Inbound,
+    ) -> Verdict {
+        let Some(entry) = self.time_waits.entries.get_mut(index) else { return Err(DropReason::NoSocket) };
+        match entry.segment_arrives(&segment, now) {
+            Answer::Nothing => Err(DropReason::TcpTimeWait),
+            Answer::Remove => {
+                self.drop_time_wait(index);
+                Ok(())
+            }
+            Answer::Ack => {
+                let header = Header {
+                    flow: &entry.flow,
+                    seq: entry.snd_nxt,
+                    ack: entry.rcv_nxt,
+                    flags: TcpFlags::ACK,
+                    window: entry.window,
+                    timestamps: entry
+                        .timestamps
+                        .then(|| ((now.as_millis() as u32).wrapping_add(entry.ts_offset), entry.ts_recent)),
+                    sack: SackBlocks::new(),
+                };
+                let mut packet = Packet::new();
+                write_header(&mut packet, &header, pseudo(&entry.flow));
+                net.counters.count(Counter::TcpOutSegs);
+                let _ = net.send_ip(now, &entry.meta, packet);
+                Err(DropReason::TcpTimeWait)
+            }
+            Answer::Replace(beyond) => {
+                if self.find_listener(&flow, &inbound).is_none() {
+                    self.reset_unknown(net, now, &flow, &segment);
+                    return Err(DropReason::NoSocket);
+                }
+                self.drop_time_wait(index);
+                self.unknown_arrives(net, now, flow, segment, inbound, Some(beyond))
+            }
+        }
+    }
+}
+
+/// Sends <SEQ=seq><CTL=RST>.
+pub(super) fn send_reset_at(flow: &Flow, seq: SeqNumber, cx: &mut Cx<'_>) {
+    send_reset(flow, seq, None, cx);
+}
+
+/// Sends <SEQ=seq><ACK=ack><CTL=RST,ACK>, or without the acknowledgement.
+pub(super) fn send_reset(flow: &Flow, seq: SeqNumber, ack: Option<SeqNumber>, cx: &mut Cx<'_>) {
+    cx.net.counters.count(Counter::TcpOutRsts);
+    cx.net.counters.count(Counter::TcpOutSegs);
+    let header = Header {
+        flow,
+        seq,
+        ack: ack.unwrap_or_default(),
+        flags: if ack.is_some() { TcpFlags::RST | TcpFlags::ACK } else { TcpFlags::RST },
+        window: 0,
+        timestamps: None,
+        sack: SackBlocks::new(),
+    };
+    let mut packet = Packet::new();
+    write_header(&mut packet, &header, pseudo(flow));
+    let meta = IpMeta {
+        source: flow.local.address,
+        destination: flow.remote.address,
+        protocol: Protocol::TCP.0,
+        ttl: cx.net.settings.ip_default_ttl,
+        tos: 0,
+        dont_fragment: matches!(flow.local.address, IpAddr::V4(_)),
+        ignore_path_mtu: false,
+        confirm: false,
+        interface: None,
+    };
+    let _ = cx.net.send_ip(cx.now, &meta, packet);
+}

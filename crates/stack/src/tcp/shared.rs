@@ -1,0 +1,46 @@
+//! What every part of TCP is handed: the network below, the time, and what connections share.
+
+use wireway_packet::Instant;
+
+use super::challenge::ChallengeLimit;
+use super::isn::Secrets;
+use crate::event::Dirty;
+use crate::net::Net;
+use crate::socket::port::Binding;
+use crate::{Domain, Error, SocketId, SocketOptions};
+
+/// What connections share.
+pub(crate) struct Shared {
+    pub secrets: Secrets,
+    pub challenge: ChallengeLimit,
+    /// Sockets that left themselves a note for the next flush, by index.
+    pub work: Vec<u32>,
+}
+
+/// The surroundings of one operation.
+pub(crate) struct Cx<'a> {
+    pub net: &'a mut Net,
+    pub now: Instant,
+    pub shared: &'a mut Shared,
+}
+
+/// What every TCP socket has, whatever its state.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub id: SocketId,
+    pub domain: Domain,
+    pub options: SocketOptions,
+    /// The pending error (SO_ERROR).
+    pub error: Option<Error>,
+    pub dirty: Dirty,
+    /// SO_RCVBUF and SO_SNDBUF were set: the buffers do not grow by themselves.
+    pub receive_buffer_locked: bool,
+    pub send_buffer_locked: bool,
+}
+
+/// A local port that a socket holds, as it was acquired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub port: u16,
+    pub binding: Binding,
+}
