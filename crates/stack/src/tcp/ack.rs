@@ -218,7 +218,8 @@ impl Connection {
         }
         let wanted = 4 * self.congestion.window() as usize;
         if wanted > self.common.options.send_buffer {
-            self.common.options.send_buffer = wanted.min(cx.net.settings.tcp_wmem.2).max(self.common.options.send_buffer);
+            self.common.options.send_buffer =
+                wanted.min(cx.net.settings.tcp_wmem.2).max(self.common.options.send_buffer);
         }
     }
 

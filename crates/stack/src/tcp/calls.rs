@@ -14,8 +14,8 @@ use super::shared::{Claim, Common, Cx};
 use super::state::State;
 use super::{Idle, Socket, Tcp};
 use crate::net::{Net, RouteKind};
-use crate::socket::address::{present, to_bind, to_destination, unspecified};
 use crate::socket::SocketFamily;
+use crate::socket::address::{present, to_bind, to_destination, unspecified};
 use crate::socket::port::Binding;
 use crate::{Domain, Error, Refusal, Result, Shutdown, SocketId};
 
@@ -120,7 +120,9 @@ impl Tcp {
             };
             claim = Some(Claim { port, binding: listening });
         }
-        let Socket::Idle(idle) = core::mem::replace(socket, Socket::Reserved) else { return Err(Error::InvalidArgument) };
+        let Socket::Idle(idle) = core::mem::replace(socket, Socket::Reserved) else {
+            return Err(Error::InvalidArgument);
+        };
         *socket = Socket::Listener(Box::new(Listener {
             common: idle.common,
             backlog,
@@ -196,7 +198,9 @@ impl Tcp {
         }
         let Tcp { sockets, shared, flows, .. } = self;
         let socket = sockets.get_mut(id.index).ok_or(Error::BadDescriptor)?;
-        let Socket::Idle(idle) = core::mem::replace(socket, Socket::Reserved) else { return Err(Error::InvalidArgument) };
+        let Socket::Idle(idle) = core::mem::replace(socket, Socket::Reserved) else {
+            return Err(Error::InvalidArgument);
+        };
         let mut cx = Cx { net, now, shared };
         let mut connection = Box::new(Connection::new(idle.common, flow, Owner::Program, &mut cx));
         if let Some(floor) = floor {

@@ -48,8 +48,7 @@ impl Connection {
     }
 
     fn may_reject(&mut self, cx: &mut Cx<'_>) -> bool {
-        let allowed =
-            self.last_reject_ack == Instant::ZERO || cx.now.since(self.last_reject_ack) >= REJECT_INTERVAL;
+        let allowed = self.last_reject_ack == Instant::ZERO || cx.now.since(self.last_reject_ack) >= REJECT_INTERVAL;
         if allowed {
             // Time zero means "never".
             self.last_reject_ack = cx.now.max(Instant::from_nanos(1));

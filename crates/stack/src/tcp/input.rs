@@ -165,7 +165,11 @@ impl Connection {
             return Ok(());
         }
         cx.net.counters.count(Counter::TcpExtPawsEstab);
-        if segment.len > 0 { self.send_ack(cx) } else { self.reject(cx) }
+        if segment.len > 0 {
+            self.send_ack(cx)
+        } else {
+            self.reject(cx)
+        }
         Err(DropReason::TcpRfc7323Paws)
     }
 
@@ -201,7 +205,11 @@ impl Connection {
             self.ack.set_duplicate(segment.seq, segment.seq + segment.len);
         }
         // Data is no part of a loop of acknowledgements: always answered.
-        if segment.len > 0 { self.send_ack(cx) } else { self.reject(cx) }
+        if segment.len > 0 {
+            self.send_ack(cx)
+        } else {
+            self.reject(cx)
+        }
         Err(reason)
     }
 

@@ -169,7 +169,8 @@ impl Connection {
         self.snd_wl1 = seq;
         self.snd_wl2 = ack;
         // What the SYN offered stands.
-        self.rcv_adv = self.rcv_nxt + initial_window(self.receive_capacity() as usize * 2, u32::from(self.advertised_mss));
+        self.rcv_adv =
+            self.rcv_nxt + initial_window(self.receive_capacity() as usize * 2, u32::from(self.advertised_mss));
         if !acked {
             // Both ends opened at once (RFC 9293 §3.5, figure 7).
             self.state = State::SynReceived;

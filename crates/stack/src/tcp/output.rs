@@ -169,7 +169,10 @@ impl Connection {
                 self.snd_small = next;
             }
         }
-        if self.deadlines.retransmit == wireway_packet::Instant::FAR_FUTURE || self.probes > 0 || self.flight() == next.distance_from(seq) {
+        if self.deadlines.retransmit == wireway_packet::Instant::FAR_FUTURE
+            || self.probes > 0
+            || self.flight() == next.distance_from(seq)
+        {
             self.restart_retransmit_timer(cx.now);
         }
         true
@@ -210,7 +213,13 @@ impl Connection {
     }
 
     /// Puts the header in front of `packet`, with the current acknowledgement and window, and sends it.
-    pub fn send_packet(&mut self, seq: SeqNumber, flags: TcpFlags, packet: Packet, cx: &mut Cx<'_>) -> crate::Result<()> {
+    pub fn send_packet(
+        &mut self,
+        seq: SeqNumber,
+        flags: TcpFlags,
+        packet: Packet,
+        cx: &mut Cx<'_>,
+    ) -> crate::Result<()> {
         let window = self.select_window();
         self.send_raw(seq, flags, window, packet, cx)
     }

@@ -39,7 +39,7 @@ impl Reassembly {
         let whole = start..start + packet.len() as u64;
         let mut start = start;
         let end = whole.end;
-        let mut duplicate = None;
+        let mut duplicate: Option<Range<u64>> = None;
         if let Some((&at, before)) = self.pieces.range(..=start).next_back() {
             let covered = at + before.len() as u64;
             if covered >= end {
@@ -55,7 +55,11 @@ impl Reassembly {
         // Fill the gaps before the pieces that lie within.
         while let Some((&at, after)) = self.pieces.range(start..end).next() {
             let covered = at + after.len() as u64;
-            duplicate.get_or_insert(at..covered.min(end));
+            match &mut duplicate {
+                Some(known) if known.end == at => known.end = covered.min(end),
+                Some(_) => {}
+                None => duplicate = Some(at..covered.min(end)),
+            }
             let rest = packet.split((at - start) as usize);
             self.put(start, core::mem::replace(&mut packet, rest));
             packet.trim_front((covered - at) as usize);

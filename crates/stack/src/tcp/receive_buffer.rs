@@ -108,7 +108,7 @@ impl ReceiveBuffer {
                 self.queue.push_back(slice);
             }
         }
-        self.dense = self.queue.len().saturating_sub(1);
+        self.dense = self.queue.len();
     }
 
     /// Copies bytes to `buffer`, and removes them unless `peek`; returns how many.

@@ -157,8 +157,7 @@ impl Request {
         connection.last_ack_sent = connection.rcv_nxt;
         connection.rcv_adv = connection.rcv_nxt + u32::from(self.window);
         connection.retries = self.retries;
-        connection.timing =
-            (self.retries == 0).then_some(Timing { until: connection.snd_nxt, since: self.sent });
+        connection.timing = (self.retries == 0).then_some(Timing { until: connection.snd_nxt, since: self.sent });
         connection.state = State::SynReceived;
         connection
     }
@@ -253,8 +252,8 @@ impl Tcp {
         let Some(request) = requests.get_mut(at) else { return Err(DropReason::NoSocket) };
         let mut cx = Cx { net, now, shared };
         let flags = segment.flags;
-        let acceptable = segment.seq.in_window(request.irs + 1, u32::from(request.window))
-            || segment.seq == request.irs + 1;
+        let acceptable =
+            segment.seq.in_window(request.irs + 1, u32::from(request.window)) || segment.seq == request.irs + 1;
         let old = match (segment.timestamps, request.peer.timestamp) {
             (Some((value, _)), Some(first)) => (value.wrapping_sub(first) as i32) < 0,
             _ => false,
@@ -305,7 +304,8 @@ impl Tcp {
         }
         // TCP_DEFER_ACCEPT: the connection counts from its first data on.
         let patience = listener.common.options.defer_accept;
-        if patience > 0 && segment.len == 0 && !segment.is_fin() && now.since(request.sent).as_secs() < patience.into() {
+        if patience > 0 && segment.len == 0 && !segment.is_fin() && now.since(request.sent).as_secs() < patience.into()
+        {
             cx.net.counters.count(Counter::TcpExtTcpDeferAcceptDrop);
             return Err(DropReason::TcpDeferAccept);
         }
@@ -341,7 +341,8 @@ impl Tcp {
             return Ok(Err(DropReason::TcpListenOverflow));
         }
         cx.net.counters.count(Counter::TcpExtSyncookiesRecv);
-        let (window_scale, sack) = segment.timestamps.map_or((None, false), |(_, echo)| syn_cookie::decode_timestamp(echo));
+        let (window_scale, sack) =
+            segment.timestamps.map_or((None, false), |(_, echo)| syn_cookie::decode_timestamp(echo));
         let options = TcpOptions {
             mss: Some(mss),
             window_scale,
@@ -363,7 +364,8 @@ impl Tcp {
         let listener = request.listener;
         let id = self.insert_connection(net, now, listener, request)?;
         net.counters.count(Counter::TcpPassiveOpens);
-        let verdict = self.with_connection(net, now, id.index, |connection, cx| connection.segment_arrives(segment, cx));
+        let verdict =
+            self.with_connection(net, now, id.index, |connection, cx| connection.segment_arrives(segment, cx));
         self.enqueue(net, listener, id);
         self.settle(net, now, id.index);
         verdict.unwrap_or(Err(DropReason::NoSocket))

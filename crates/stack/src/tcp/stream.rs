@@ -96,7 +96,8 @@ impl Tcp {
     }
 
     pub fn send_outstanding(&self, id: SocketId) -> usize {
-        self.connection_ref(id).map_or(0, |c| c.send.len() + usize::from(c.fin_queued && !c.fin_acked && c.state != State::Closed))
+        self.connection_ref(id)
+            .map_or(0, |c| c.send.len() + usize::from(c.fin_queued && !c.fin_acked && c.state != State::Closed))
     }
 
     pub fn is_drained(&self, id: SocketId) -> bool {

@@ -98,7 +98,7 @@ mod tests {
         let other = Flow { local: end(1), remote: end(3) };
         let cookies = SynCookies::new([7; 16]);
         let irs = SeqNumber(12345);
-        let at = |seconds| Instant::from_millis(seconds * 1000);
+        let at = |seconds: u64| Instant::from_millis(seconds * 1000);
         let cookie = cookies.make(&flow, irs, 1460, at(100));
         assert_eq!(cookies.check(&flow, irs, cookie, at(220)), Some(1460));
         assert_eq!(cookies.check(&flow, irs, cookie, at(300)), None);

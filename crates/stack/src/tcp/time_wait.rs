@@ -86,9 +86,8 @@ impl TimeWait {
     /// A segment arrived for the entry.
     pub fn segment_arrives(&mut self, segment: &Segment, now: Instant) -> Answer {
         let flags = segment.flags;
-        let paws = |value: u32| {
-            (value.wrapping_sub(self.ts_recent) as i32) < 0 && now.since(self.ts_recent_at) <= PAWS_IDLE
-        };
+        let paws =
+            |value: u32| (value.wrapping_sub(self.ts_recent) as i32) < 0 && now.since(self.ts_recent_at) <= PAWS_IDLE;
         let old = self.timestamps && segment.timestamps.is_some_and(|(value, _)| paws(value));
         if flags.contains(TcpFlags::RST) {
             // RFC 1337: a reset must not end TIME-WAIT early, lest old segments live on; only the exact one is believed
@@ -97,7 +96,8 @@ impl TimeWait {
             return if exact && self.timestamps { Answer::Remove } else { Answer::Nothing };
         }
         if flags.contains(TcpFlags::SYN) && !flags.contains(TcpFlags::ACK) {
-            let later = self.timestamps && segment.timestamps.is_some_and(|(v, _)| v.wrapping_sub(self.ts_recent) as i32 > 0);
+            let later =
+                self.timestamps && segment.timestamps.is_some_and(|(v, _)| v.wrapping_sub(self.ts_recent) as i32 > 0);
             if !old && (segment.seq.gt(self.rcv_nxt) || later) {
                 return Answer::Replace(self.snd_nxt + 65_537);
             }
@@ -110,7 +110,10 @@ impl TimeWait {
         if segment.len == 0 && !segment.is_fin() && !flags.contains(TcpFlags::SYN) && in_window && !old {
             return Answer::Nothing;
         }
-        if self.last_ack != Instant::ZERO && now.since(self.last_ack) < super::challenge::REJECT_INTERVAL && !segment.is_fin() {
+        if self.last_ack != Instant::ZERO
+            && now.since(self.last_ack) < super::challenge::REJECT_INTERVAL
+            && !segment.is_fin()
+        {
             return Answer::Nothing;
         }
         self.last_ack = now.max(Instant::from_nanos(1));

@@ -10,8 +10,8 @@ use core::time::Duration;
 
 use wireway_packet::Instant;
 
-use super::connection::{Connection, Pending};
 use super::congestion::CongestionControl;
+use super::connection::{Connection, Pending};
 use super::rto::{RTO_MAX, RTO_MIN};
 use super::shared::Cx;
 use super::state::State;

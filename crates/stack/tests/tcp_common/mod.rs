@@ -213,7 +213,13 @@ impl Stream {
 }
 
 /// Transfers `data` both ways at once and checks it. Returns how long it took.
-pub fn transfer(two: &mut Two, (a, b): (SocketId, SocketId), there: Vec<u8>, back: Vec<u8>, limit: Duration) -> Duration {
+pub fn transfer(
+    two: &mut Two,
+    (a, b): (SocketId, SocketId),
+    there: Vec<u8>,
+    back: Vec<u8>,
+    limit: Duration,
+) -> Duration {
     let start = two.now();
     let mut streams = [Stream::new((A, a), (B, b), there), Stream::new((B, b), (A, a), back)];
     let done = two.net.run_until(limit, |net| {
@@ -221,10 +227,7 @@ pub fn transfer(two: &mut Two, (a, b): (SocketId, SocketId), there: Vec<u8>, bac
         first.step(net) & second.step(net)
     });
     for stream in &streams {
-        assert!(
-            stream.received == stream.data[..stream.received.len().min(stream.data.len())],
-            "the bytes differ"
-        );
+        assert!(stream.received == stream.data[..stream.received.len().min(stream.data.len())], "the bytes differ");
     }
     assert!(
         done,

@@ -9,8 +9,8 @@ use wireway_packet::Packet;
 use wireway_stack::{Host, InterfaceId, Settings};
 use wireway_wire::zerocopy::IntoBytes;
 use wireway_wire::{
-    EtherType, EthernetHeader, Ipv4Fields, Ipv4Header, Ipv4View, MacAddr, Protocol, SeqNumber, Sum,
-    TcpFields, TcpFlags, TcpHeader, TcpOptions, TcpView,
+    EtherType, EthernetHeader, Ipv4Fields, Ipv4Header, Ipv4View, MacAddr, Protocol, SeqNumber, Sum, TcpFields,
+    TcpFlags, TcpHeader, TcpOptions, TcpView,
 };
 
 /// A segment on the wire.
