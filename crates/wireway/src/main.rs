@@ -1,0 +1,32 @@
+//! The command `wireway`.
+
+mod cli;
+mod net;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The exit status for Wireway's own failures, as env(1), nice(1) and others have it.
+const FAILED: u8 = 125;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let status = if error.use_stderr() { FAILED } else { 0 };
+            // Nothing is left to do about a terminal that is gone.
+            let _ = error.print();
+            return ExitCode::from(status);
+        }
+    };
+    let cli::Command::Run(args) = cli.command;
+    match run::run(&args) {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            eprintln!("wireway: {failure}");
+            ExitCode::from(failure.status)
+        }
+    }
+}

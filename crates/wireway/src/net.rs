@@ -1,0 +1,205 @@
+//! The networks a program can be attached to: makes the program's interface, and what stands at the other end.
+
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+
+use wireway::engine::Engine;
+use wireway::gateway::{Gateway, GatewayConfig};
+use wireway::nic::{End, MemoryConfig, Monitor, Monitored, Nic, ShmConfig, ShmNic, TapConfig, TapNic, pair};
+use wireway::stack::{Cidr, Features, InterfaceConfig};
+use wireway::wire::MacAddr;
+
+use crate::cli::{Net, RunArgs};
+use crate::run::Failure;
+
+/// Where programs on a TAP are when nothing else was asked for, and where the kernel's end is then.
+const TAP_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 4);
+/// The two ends of a link that were given no addresses.
+const LINK_ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 3, 1), Ipv4Addr::new(10, 0, 3, 2)];
+const PREFIX_LEN: u8 = 24;
+
+/// A network, ready for the program's host.
+pub struct Plan {
+    /// The program's interface.
+    pub interface: InterfaceConfig,
+    /// The card behind it.
+    pub nic: Box<dyn Nic>,
+    /// The router for everything else.
+    pub gateway: Option<IpAddr>,
+    /// Addresses of resolvers that programs ask, and where their questions are to go.
+    pub dns: Option<Dns>,
+}
+
+/// How name look-ups reach a resolver.
+pub struct Dns {
+    /// The addresses that the machine's resolv.conf names.
+    pub asked: Vec<IpAddr>,
+    /// Who answers instead.
+    pub answered_by: IpAddr,
+}
+
+/// Makes what `args` ask for; the far end, if it is ours, becomes a node of `engine`.
+pub fn plan(engine: &mut Engine, args: &RunArgs, monitors: &[Rc<RefCell<dyn Monitor>>]) -> Result<Plan, Failure> {
+    if !args.publish.is_empty() && args.net != Net::Gateway {
+        return Err(Failure::own("--publish needs the gateway: on a TAP or a link the program is reached directly"));
+    }
+    let mac = match args.mac {
+        Some(mac) => mac,
+        None => made_up_mac()?,
+    };
+    match &args.net {
+        Net::Gateway => gateway(engine, args, mac, monitors),
+        Net::Tap(name) => tap(args, mac, name, monitors),
+        Net::Link(name) => link(args, mac, name, monitors),
+    }
+}
+
+fn gateway(
+    engine: &mut Engine,
+    args: &RunArgs,
+    mac: MacAddr,
+    monitors: &[Rc<RefCell<dyn Monitor>>],
+) -> Result<Plan, Failure> {
+    let mut config = GatewayConfig { mtu: args.mtu, features: MemoryConfig::default().features, ..Default::default() };
+    if let Some(Cidr { address: IpAddr::V4(program), prefix_len }) = args.address {
+        if prefix_len > 29 {
+            let what = "--address: the gateway's network needs room for three: give a prefix length of at most 29";
+            return Err(Failure::own(what));
+        }
+        config = GatewayConfig { network: program, prefix_len, program, ..config };
+    }
+    // .2 and .3, or what is free beside the program.
+    let network = config.network.to_bits() & mask(config.prefix_len);
+    let free = |wanted: [u32; 3], taken: Ipv4Addr| {
+        let mut all = wanted.into_iter().map(|n| Ipv4Addr::from_bits(network + n));
+        all.find(|&a| a != config.program && a != taken).unwrap_or(taken)
+    };
+    config.gateway = match args.gateway {
+        Some(IpAddr::V4(gateway)) => gateway,
+        _ => free([2, 1, 4], config.program),
+    };
+    config.dns = free([3, 1, 4], config.gateway);
+    config.resolvers = args.dns.iter().map(|&address| SocketAddr::new(address, 53)).collect();
+    for publish in &args.publish {
+        config.publish.push(publish.parse().map_err(|e| Failure::own(format!("--publish: {e}")))?);
+    }
+    let gateway = Gateway::new(engine.now(), &config).map_err(Failure::own)?;
+    for published in &gateway.published {
+        eprintln!("wireway: published {published}");
+    }
+    let memory = MemoryConfig { macs: [mac, config.mac], mtu: args.mtu, ..MemoryConfig::default() };
+    let (near, far) = pair(memory);
+    let node = engine.add_node(gateway.host, Box::new(gateway.service));
+    engine.add_nic(node, gateway.interface, Box::new(far)).map_err(Failure::own)?;
+    Ok(Plan {
+        interface: interface(
+            args,
+            mac,
+            Cidr { address: config.program.into(), prefix_len: config.prefix_len },
+            near.features(),
+        ),
+        nic: watched(near, monitors),
+        gateway: Some(config.gateway.into()),
+        dns: Some(Dns { asked: gateway.resolvers, answered_by: config.dns.into() }),
+    })
+}
+
+fn tap(args: &RunArgs, mac: MacAddr, name: &str, monitors: &[Rc<RefCell<dyn Monitor>>]) -> Result<Plan, Failure> {
+    let address = args.address.unwrap_or(Cidr { address: TAP_ADDRESS.into(), prefix_len: PREFIX_LEN });
+    let nic = TapNic::open(TapConfig {
+        name: name.into(),
+        mac,
+        mtu: args.mtu,
+        host_address: kernel_address(address, args.gateway),
+    })
+    .map_err(Failure::own)?;
+    Ok(Plan {
+        interface: interface(args, mac, address, nic.features()),
+        nic: watched(nic, monitors),
+        gateway: args.gateway,
+        dns: dns(args),
+    })
+}
+
+fn link(args: &RunArgs, mac: MacAddr, name: &str, monitors: &[Rc<RefCell<dyn Monitor>>]) -> Result<Plan, Failure> {
+    let nic = ShmNic::open(ShmConfig { name: name.into(), mac: Some(mac), mtu: args.mtu }).map_err(Failure::own)?;
+    let own = match nic.end() {
+        End::A => LINK_ADDRESSES[0],
+        End::B => LINK_ADDRESSES[1],
+    };
+    let address = args.address.unwrap_or(Cidr { address: own.into(), prefix_len: PREFIX_LEN });
+    Ok(Plan {
+        interface: interface(args, mac, address, nic.features()),
+        nic: watched(nic, monitors),
+        gateway: args.gateway,
+        dns: dns(args),
+    })
+}
+
+fn interface(args: &RunArgs, mac: MacAddr, address: Cidr, features: Features) -> InterfaceConfig {
+    InterfaceConfig { addresses: vec![address], features, ..InterfaceConfig::ethernet("eth0", mac, args.mtu) }
+}
+
+fn watched<N: Nic + 'static>(nic: N, monitors: &[Rc<RefCell<dyn Monitor>>]) -> Box<dyn Nic> {
+    let mut nic: Box<dyn Nic> = Box::new(nic);
+    for monitor in monitors {
+        nic = Box::new(Monitored::new(nic, "eth0", monitor.clone()));
+    }
+    nic
+}
+
+/// On a TAP or a link, questions for the machine's resolvers go where `--dns` says.
+fn dns(args: &RunArgs) -> Option<Dns> {
+    let machine = wireway::gateway::name_servers(std::path::Path::new("/etc/resolv.conf"));
+    let asked = machine.iter().map(SocketAddr::ip).collect();
+    args.dns.map(|answered_by| Dns { asked, answered_by })
+}
+
+/// The kernel's address on a TAP that we make: the router if there is one in the program's network, else the address beside the program's.
+fn kernel_address(program: Cidr, gateway: Option<IpAddr>) -> Option<Cidr> {
+    let IpAddr::V4(own) = program.address else { return None };
+    let mask = mask(program.prefix_len);
+    let inside = |address: Ipv4Addr| {
+        let bits = address.to_bits();
+        bits & mask == own.to_bits() & mask
+            && (program.prefix_len > 30 || (bits & !mask != 0 && bits | mask != u32::MAX))
+            && address != own
+    };
+    let beside = [own.to_bits().wrapping_add(1), own.to_bits().wrapping_sub(1)].map(Ipv4Addr::from_bits);
+    let router = gateway.and_then(|g| if let IpAddr::V4(g) = g { Some(g) } else { None });
+    let address = router.into_iter().chain(beside).find(|&a| inside(a))?;
+    Some(Cidr { address: address.into(), prefix_len: program.prefix_len })
+}
+
+fn mask(prefix_len: u8) -> u32 {
+    u32::MAX.checked_shl(32 - u32::from(prefix_len.min(32))).unwrap_or(0)
+}
+
+/// A locally administered unicast address.
+fn made_up_mac() -> Result<MacAddr, Failure> {
+    let mut bytes = [0; 6];
+    crate::run::random(&mut bytes)?;
+    bytes[0] = bytes[0] & 0xfc | 0x02;
+    Ok(MacAddr(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kernel(program: &str, prefix_len: u8, gateway: Option<&str>) -> Option<String> {
+        let program = Cidr { address: program.parse().unwrap(), prefix_len };
+        kernel_address(program, gateway.map(|g| g.parse().unwrap())).map(|c| c.address.to_string())
+    }
+
+    #[test]
+    fn the_kernels_end_of_a_tap_gets_an_address_beside_ours() {
+        assert_eq!(kernel("10.0.0.4", 24, None).as_deref(), Some("10.0.0.5"), "the course's set-up");
+        assert_eq!(kernel("10.0.0.254", 24, None).as_deref(), Some("10.0.0.253"));
+        assert_eq!(kernel("10.0.0.4", 24, Some("10.0.0.1")).as_deref(), Some("10.0.0.1"));
+        assert_eq!(kernel("10.0.0.4", 24, Some("10.9.0.1")).as_deref(), Some("10.0.0.5"));
+        assert_eq!(kernel("10.0.0.4", 31, None).as_deref(), Some("10.0.0.5"));
+        assert_eq!(kernel("10.0.0.4", 32, None), None);
+    }
+}

@@ -1,0 +1,129 @@
+//! `wireway run`: a program, its host, its network, in one engine.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+
+use wireway::attach::launch::{Command, LaunchError, launch};
+use wireway::attach::links::Link;
+use wireway::attach::{Attach, inherited, signals::Signals};
+use wireway::engine::Engine;
+use wireway::nic::{Capture, Monitor, Trace};
+use wireway::stack::{Cidr, Host, InterfaceId, RouteEntry, Settings};
+
+use crate::FAILED;
+use crate::cli::RunArgs;
+use crate::net;
+
+/// Why the program was not run, and the exit status that says so.
+#[derive(Debug)]
+pub struct Failure {
+    pub status: u8,
+    what: String,
+}
+
+impl Failure {
+    /// A failure of Wireway's own.
+    pub fn own(what: impl fmt::Display) -> Failure {
+        Failure { status: FAILED, what: what.to_string() }
+    }
+}
+
+impl From<LaunchError> for Failure {
+    fn from(error: LaunchError) -> Failure {
+        Failure { status: error.status(), what: error.to_string() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+/// Runs the program to its end; its exit status.
+pub fn run(args: &RunArgs) -> Result<u8, Failure> {
+    let mut engine = Engine::new().map_err(Failure::own)?;
+    let capture = capture(&engine, args)?;
+    let mut monitors: Vec<Rc<RefCell<dyn Monitor>>> = capture.iter().map(|c| c.clone() as _).collect();
+    if args.trace {
+        monitors.push(Rc::new(RefCell::new(Trace::new(std::io::stderr()))));
+    }
+    let plan = net::plan(&mut engine, args, &monitors)?;
+
+    let mut seed = [0; 32];
+    random(&mut seed)?;
+    let now = engine.now();
+    let mut host = Host::new(Settings::default(), seed);
+    let router = plan.gateway.and_then(|g| if let IpAddr::V4(g) = g { Some(g) } else { None });
+    let config = plan.interface;
+    let interface = host.add_interface(now, config.clone()).map_err(|e| Failure::own(format!("the interface: {e}")))?;
+    if let Some(gateway) = plan.gateway {
+        host.add_route(default_route(interface, gateway))
+            .map_err(|e| Failure::own(format!("--gateway {gateway}: {e}")))?;
+    }
+    let links = vec![Link::loopback(), Link::new(interface, &config, router)];
+    withhold_sockets()?;
+    let signals = Signals::take().map_err(Failure::own)?;
+    let command = Command { arguments: args.program.clone(), isolate: args.isolate, ..Command::default() };
+    let running = launch(&command, &signals)?;
+    let service = Attach::new(running, signals, links).map_err(Failure::own)?;
+    let node = engine.add_node(host, Box::new(service));
+    engine.add_nic(node, interface, plan.nic).map_err(Failure::own)?;
+    let status = engine.run().map_err(Failure::own)?;
+
+    if let Some(capture) = capture {
+        let counters = capture.borrow_mut().finish();
+        if counters.lost > 0 {
+            eprintln!("wireway: {} frames are missing at the end of the capture", counters.lost);
+        }
+    }
+    if args.stats
+        && let Some(host) = engine.host(node)
+    {
+        let counters = host.counters();
+        for (name, count) in counters.iter().filter(|&(_, count)| count > 0) {
+            eprintln!("wireway: {name} {count}");
+        }
+        for (name, count) in counters.drops().filter(|&(_, count)| count > 0) {
+            eprintln!("wireway: dropped {name} {count}");
+        }
+    }
+    Ok(u8::try_from(status).unwrap_or(FAILED))
+}
+
+fn capture(engine: &Engine, args: &RunArgs) -> Result<Option<Rc<RefCell<Capture>>>, Failure> {
+    let Some(path) = &args.capture else { return Ok(None) };
+    let report = |what: &str| eprintln!("wireway: {what}");
+    let capture = Capture::create(path, engine.epoch(), report)
+        .map_err(|e| Failure::own(format!("--capture {}: {e}", path.display())))?;
+    Ok(Some(Rc::new(RefCell::new(capture))))
+}
+
+fn default_route(interface: InterfaceId, gateway: IpAddr) -> RouteEntry {
+    let destination = Cidr { address: Ipv4Addr::UNSPECIFIED.into(), prefix_len: 0 };
+    RouteEntry { destination, gateway: Some(gateway), interface, metric: 0, source: None }
+}
+
+/// A network socket of the kernel's that the program would inherit is a way past the stack.
+fn withhold_sockets() -> Result<(), Failure> {
+    for socket in inherited::withhold_sockets() {
+        let number = socket.descriptor;
+        if !socket.withheld {
+            return Err(Failure::own(format!(
+                "descriptor {number} is a network socket of the kernel's, which would lead past the stack: redirect it, or put cat(1) between"
+            )));
+        }
+        eprintln!("wireway: descriptor {number} is a network socket of the kernel's: the program does not get it");
+    }
+    Ok(())
+}
+
+/// Fills `bytes` from the system's random numbers.
+pub fn random(bytes: &mut [u8]) -> Result<(), Failure> {
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(bytes))
+        .map_err(|e| Failure::own(format!("/dev/urandom: {e}")))
+}
