@@ -177,7 +177,8 @@ fn a_tap_is_made_and_goes_again(setting: Setting) {
         finish(show.args(["link", "show", "tap0"])).status.success()
     };
     wait_until("the TAP interface is there", exists);
-    machine.script(&scene, "ip addr add 10.0.0.5/24 dev tap0 && ip link set tap0 up");
+    wait_until_attached(&scene, &machine);
+    // The kernel's side has got the address beside ours.
     ping_three(scene.command_in(&machine, "ping"), "56", OURS);
     idle.signal(rustix::process::Signal::TERM);
     assert_eq!(idle.wait().code(), 128 + 15);

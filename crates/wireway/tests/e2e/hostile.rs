@@ -50,7 +50,7 @@ fn a_transfer_survives_a_malformed_corpus(setting: Setting) {
     let listener = machine.within(|| TcpListener::bind(("10.0.0.5", 8000)).expect("listen"));
     let http = HttpServer::start_on(listener, None);
     let url = format!("http://10.0.0.5:{}/data/{SIZE}/1", http.port);
-    let mut curl = scene.run_in(&machine, &OPTIONS, "curl");
+    let mut curl = scene.run_in(&machine, &[&OPTIONS[..], &["--stats"]].concat(), "curl");
     // Slow enough for the whole corpus to come while it runs.
     let mut curl = Running::start(curl.args(["-sS", "--limit-rate", "40M", "-o", "out", &url]));
     let out = scene.path("out");
@@ -60,7 +60,11 @@ fn a_transfer_survives_a_malformed_corpus(setting: Setting) {
     }
     let written = std::fs::metadata(&out).expect("the file").len();
     assert!(written < SIZE, "the transfer was over before the corpus");
-    curl.wait().ok();
+    let outcome = curl.wait();
+    let drops: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains("dropped")).collect();
+    let total: u64 = drops.iter().filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+    assert!(drops.len() >= 8 && total > 10_000, "drops are counted by name: {drops:?}");
+    outcome.ok();
     assert_eq!(sha256_file(&out), Content::sha256(SIZE, 1));
 }
 
