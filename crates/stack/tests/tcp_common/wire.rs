@@ -1,12 +1,15 @@
 //! One host against hand-made segments: the test is the peer.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use wireway_packet::Instant;
 use wireway_packet::Packet;
-use wireway_stack::{Host, InterfaceId, Settings};
+use wireway_stack::{
+    Domain, Error, Host, InterfaceId, Kind, Ready, ReceiveFlags, Result, SendFlags, Settings, Shutdown, SocketId,
+    SocketOption,
+};
 use wireway_wire::zerocopy::IntoBytes;
 use wireway_wire::{
     EtherType, EthernetHeader, Ipv4Fields, Ipv4Header, Ipv4View, MacAddr, Protocol, SeqNumber, Sum, TcpFields,
@@ -220,4 +223,98 @@ pub fn options(options: &TcpOptions) -> Vec<u8> {
     let n = options.emit(&mut bytes);
     bytes.truncate(n);
     bytes
+}
+
+/// The peer's SYN options in the tests: as Linux's.
+pub fn syn_options(timestamp: u32) -> TcpOptions {
+    TcpOptions {
+        mss: Some(1460),
+        window_scale: Some(7),
+        sack_permitted: true,
+        timestamps: Some((timestamp, 0)),
+        ..TcpOptions::default()
+    }
+}
+
+impl Bench {
+    /// A connection that the peer opened to a listener of the host on port 80: its listener, its socket and the peer.
+    pub fn accept(&mut self, with: &TcpOptions) -> (SocketId, SocketId, Peer) {
+        let listener = self.listen(80);
+        let (id, peer) = self.accept_on(listener, 5000, with);
+        (listener, id, peer)
+    }
+
+    pub fn listen(&mut self, port: u16) -> SocketId {
+        let listener = self.host.socket(Domain::Inet, Kind::Stream).unwrap();
+        self.host.bind(listener, SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).unwrap();
+        self.host.listen(listener, 4).unwrap();
+        listener
+    }
+
+    pub fn accept_on(&mut self, listener: SocketId, sport: u16, with: &TcpOptions) -> (SocketId, Peer) {
+        let mut peer = Peer { sport, dport: 80, seq: 1000, ack: 0, window: 65_000, timestamps: None };
+        let mut syn = peer.seg(TcpFlags::SYN, &[]);
+        syn.options = options(with);
+        self.inject(&syn);
+        let answer = self.expect();
+        assert_eq!(answer.flags, TcpFlags::SYN | TcpFlags::ACK);
+        peer.seq += 1;
+        peer.ack = answer.seq + 1;
+        peer.timestamps = with.timestamps.map(|(value, _)| (value, answer.options().timestamps.unwrap().0));
+        self.inject(&peer.ack());
+        self.expect_nothing();
+        let (id, _) = self.host.accept(self.now, listener).unwrap();
+        (id, peer)
+    }
+
+    /// A connection that the host opened to port 80 of the peer.
+    pub fn connect(&mut self, with: &TcpOptions) -> (SocketId, Peer) {
+        let id = self.host.socket(Domain::Inet, Kind::Stream).unwrap();
+        let to = SocketAddr::new(super::address(2), 80);
+        assert_eq!(self.host.connect(self.now, id, to), Err(Error::InProgress));
+        let syn = self.expect();
+        assert_eq!(syn.flags, TcpFlags::SYN);
+        let mut peer =
+            Peer { sport: 80, dport: syn.sport, seq: 1000, ack: syn.seq + 1, window: 65_000, timestamps: None };
+        let mut answer = peer.seg(TcpFlags::SYN | TcpFlags::ACK, &[]);
+        let echo = syn.options().timestamps.map_or(0, |t| t.0);
+        answer.options = options(&TcpOptions { timestamps: with.timestamps.map(|t| (t.0, echo)), ..*with });
+        self.inject(&answer);
+        peer.seq += 1;
+        peer.timestamps = with.timestamps.map(|(value, _)| (value, echo));
+        let ack = self.expect();
+        assert_eq!((ack.flags, ack.seq, ack.ack), (TcpFlags::ACK, peer.ack, peer.seq));
+        (id, peer)
+    }
+
+    pub fn send(&mut self, id: SocketId, data: &[u8]) {
+        assert_eq!(self.host.send(self.now, id, data, SendFlags::default()), Ok(data.len()));
+    }
+
+    pub fn recv(&mut self, id: SocketId) -> Result<Vec<u8>> {
+        let mut buffer = vec![0; 70_000];
+        let n = self.host.recv(self.now, id, &mut buffer, ReceiveFlags::default())?;
+        buffer.truncate(n);
+        Ok(buffer)
+    }
+
+    pub fn set(&mut self, id: SocketId, option: SocketOption) {
+        self.host.set_option(self.now, id, option).unwrap();
+    }
+
+    pub fn state(&self, id: SocketId) -> u8 {
+        self.host.tcp_info(self.now, id).unwrap().state
+    }
+
+    pub fn ready(&self, id: SocketId) -> Ready {
+        self.host.ready(id)
+    }
+
+    pub fn shutdown(&mut self, id: SocketId) {
+        self.host.shutdown(self.now, id, Shutdown::Write).unwrap();
+    }
+
+    pub fn close(&mut self, id: SocketId) {
+        self.host.close(self.now, id).unwrap();
+    }
 }
