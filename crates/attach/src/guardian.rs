@@ -128,7 +128,7 @@ fn watch(program: i32) -> ! {
         if !fds[1].revents().is_empty() {
             while sys::read_signal(sys::standard(CHILDREN)).is_some() {}
             while let Ok(Some((pid, status))) =
-                rustix::process::waitpid(None, WaitOptions::NOHANG | WaitOptions::UNTRACED)
+                rustix::process::wait(WaitOptions::NOHANG | WaitOptions::UNTRACED)
             {
                 if pid.as_raw_pid() == program {
                     report(meaning(status));

@@ -108,6 +108,9 @@ fn exit_status_is_the_programs_own() {
     assert_eq!(run("exit 42"), Ending::Exited(42));
     assert_eq!(run("kill -TERM $$"), Ending::Killed(libc::SIGTERM));
     assert_eq!(run("kill -KILL $$").status(), 137);
+    // In a process group of its own.
+    assert_eq!(run("exec setsid -w sh -c 'exit 7'"), Ending::Exited(7));
+    assert_eq!(run("exec timeout 10 sh -c 'exit 8'"), Ending::Exited(8));
 }
 
 #[test]
