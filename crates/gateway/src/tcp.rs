@@ -71,6 +71,7 @@ impl Tcp {
         host.set_option(now, listener, SocketOption::Transparent(true))?;
         host.set_option(now, listener, SocketOption::HoldIncoming(true))?;
         host.set_option(now, listener, SocketOption::NoDelay(true))?;
+        host.bind(listener, SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, 0)))?;
         host.listen(listener, BACKLOG)?;
         Ok(Tcp {
             listener,
