@@ -56,11 +56,6 @@ impl Reassembly {
         self.memory -= datagram.memory;
         Some(datagram)
     }
-
-    /// Bytes of memory that waiting fragments hold.
-    pub fn memory(&self) -> usize {
-        self.memory
-    }
 }
 
 /// What became of a fragment.

@@ -73,7 +73,8 @@ impl DatagramSocket {
         }
         let len = inbound.packet.len();
         let packet = compact(inbound.packet);
-        let charge = packet.true_size();
+        // About what Linux charges; the memory that is really kept alive is at most twice this (see `compact`).
+        let charge = packet.true_size().min(2 * len + 1024);
         let info = DatagramInfo {
             len,
             source: SocketAddr::new(inbound.source, source_port),
@@ -225,7 +226,8 @@ pub(crate) fn doubled(bytes: usize, most: usize, least: usize) -> usize {
     bytes.min(most).saturating_mul(2).max(least)
 }
 
-/// A packet that keeps much more memory alive than it has bytes is copied.
+/// A packet that keeps much more memory alive than it has bytes is copied: what comes back keeps at most `4 * len + 2048` bytes,
+/// or one block of the size class that fits.
 fn compact(packet: Packet) -> Packet {
     let len = packet.len();
     if packet.true_size() <= 4 * len + 2048 {
