@@ -13,6 +13,7 @@ use crate::interface::{Cidr, Interface, InterfaceInfo};
 use crate::net::{IcmpError, IcmpInbound, Inbound, NeighbourInfo, Net, RouteEntry};
 use crate::raw::Raw;
 use crate::socket::SocketFamily;
+use crate::socket::redirect::Redirects;
 use crate::tcp::Tcp;
 use crate::timer::TimerKey;
 use crate::udp::Udp;
@@ -24,6 +25,7 @@ pub struct Host {
     pub(crate) tcp: Tcp,
     pub(crate) udp: Udp,
     pub(crate) raw: Raw,
+    pub(crate) redirects: Redirects,
 }
 
 impl Host {
@@ -33,7 +35,8 @@ impl Host {
         let tcp = Tcp::new(&mut net);
         let udp = Udp::new(&mut net);
         let raw = Raw::new(&mut net);
-        Host { net, tcp, udp, raw }
+        let redirects = Redirects::new(&mut net.rng);
+        Host { net, tcp, udp, raw, redirects }
     }
 
     /// Adds an interface and brings it up. Fails with EINVAL on an MTU or prefix out of range.

@@ -49,6 +49,11 @@ pub(crate) struct Udp {
 }
 
 impl Udp {
+    /// Whether a socket would receive what is sent to this address.
+    pub fn has_port(&self, address: SocketAddr) -> bool {
+        self.ports.serves(address)
+    }
+
     pub fn new(net: &mut Net) -> Udp {
         Udp {
             sockets: Slab::new(),

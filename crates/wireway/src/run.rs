@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
 use wireway::attach::launch::{Command, LaunchError, launch};
@@ -16,6 +16,9 @@ use wireway::stack::{Cidr, Host, InterfaceId, RouteEntry, Settings};
 use crate::FAILED;
 use crate::cli::RunArgs;
 use crate::net;
+
+/// RFC 1035 §4.2
+const DNS_PORT: u16 = 53;
 
 /// Why the program was not run, and the exit status that says so.
 #[derive(Debug)]
@@ -63,6 +66,11 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     if let Some(gateway) = plan.gateway {
         host.add_route(default_route(interface, gateway))
             .map_err(|e| Failure::own(format!("--gateway {gateway}: {e}")))?;
+    }
+    if let Some(dns) = plan.dns {
+        for asked in dns.asked {
+            host.redirect(SocketAddr::new(asked, DNS_PORT), SocketAddr::new(dns.answered_by, DNS_PORT));
+        }
     }
     let links = vec![Link::loopback(), Link::new(interface, &config, router)];
     withhold_sockets()?;

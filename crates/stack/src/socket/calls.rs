@@ -38,6 +38,7 @@ impl Host {
     /// Connects. TCP: EINPROGRESS, then an event with OUT or ERR; called again EALREADY, or once the first outcome:
     /// Ok (the first call after success), EISCONN. Datagram kinds: sets the peer at once.
     pub fn connect(&mut self, now: Instant, id: SocketId, peer: SocketAddr) -> Result<()> {
+        let peer = self.redirected(id, peer);
         match id.family {
             SocketFamily::Tcp => self.tcp.connect(&mut self.net, now, id, peer),
             SocketFamily::Udp => self.udp.connect(&mut self.net, now, id, peer),
@@ -130,6 +131,7 @@ impl Host {
         peer: Option<SocketAddr>,
         source: Option<SocketAddr>,
     ) -> Result<usize> {
+        let peer = peer.map(|peer| self.redirected(id, peer));
         match id.family {
             // On a connected stream the address is ignored, as Linux does (EISCONN is what POSIX allows too).
             SocketFamily::Tcp => self.tcp.send(&mut self.net, now, id, data, SendFlags::default()),
@@ -203,11 +205,13 @@ impl Host {
 
     /// Takes the next datagram; what does not fit `buffer` is lost, and its full length is told.
     pub fn recv_from(&mut self, id: SocketId, buffer: &mut [u8], flags: ReceiveFlags) -> Result<DatagramInfo> {
-        match id.family {
+        let mut info = match id.family {
             SocketFamily::Tcp => Err(Error::NotSupported),
             SocketFamily::Udp => self.udp.recv_from(&mut self.net, id, buffer, flags),
             SocketFamily::Raw => self.raw.recv_from(&mut self.net, id, buffer, flags),
-        }
+        }?;
+        info.source = self.redirects.shown(id, info.source);
+        Ok(info)
     }
 
     /// Closes one or both directions.
@@ -222,6 +226,7 @@ impl Host {
     /// Closes the socket: the id is no longer valid. TCP goes on in the background until its state machine ends (RFC 9293
     /// §3.6), or is reset if unread data was left or SO_LINGER is zero (RFC 2525 §2.17).
     pub fn close(&mut self, now: Instant, id: SocketId) -> Result<()> {
+        self.redirects.forget(id);
         match id.family {
             SocketFamily::Tcp => self.tcp.close(&mut self.net, now, id),
             SocketFamily::Udp => self.udp.close(&mut self.net, now, id),
@@ -231,6 +236,7 @@ impl Host {
 
     /// Closes a TCP socket with RST.
     pub fn abort(&mut self, now: Instant, id: SocketId) -> Result<()> {
+        self.redirects.forget(id);
         match id.family {
             SocketFamily::Tcp => self.tcp.abort(&mut self.net, now, id),
             SocketFamily::Udp | SocketFamily::Raw => Err(Error::NotSupported),
@@ -274,11 +280,12 @@ impl Host {
 
     /// The peer (getpeername), or ENOTCONN.
     pub fn peer_addr(&self, id: SocketId) -> Result<SocketAddr> {
-        match id.family {
+        let peer = match id.family {
             SocketFamily::Tcp => self.tcp.peer_addr(id),
             SocketFamily::Udp => self.udp.peer_addr(id),
             SocketFamily::Raw => self.raw.peer_addr(id),
-        }
+        }?;
+        Ok(self.redirects.shown(id, peer))
     }
 
     /// Sets an option. ENOPROTOOPT if the socket's kind has none such, EINVAL for a value out of range.

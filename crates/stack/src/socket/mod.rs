@@ -8,6 +8,7 @@ mod calls;
 pub(crate) mod datagram;
 pub mod options;
 pub(crate) mod port;
+pub(crate) mod redirect;
 
 pub use options::{SocketOption, SocketOptions, TcpInfo};
 

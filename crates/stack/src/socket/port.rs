@@ -74,6 +74,17 @@ impl Ports {
         })
     }
 
+    /// Whether a socket bound to this address, or to any, has the port (TCP: and listens).
+    pub fn serves(&self, address: SocketAddr) -> bool {
+        let users = self.users.get(&address.port());
+        users.is_some_and(|users| {
+            users.iter().any(|(user, _)| {
+                (user.listening || self.rules == Rules::Udp)
+                    && (user.address.is_unspecified() || user.address == address.ip())
+            })
+        })
+    }
+
     /// Takes `port` if the rules allow. EADDRINUSE.
     pub fn bind(&mut self, port: u16, binding: Binding) -> Result<()> {
         if self.conflicts(port, &binding) {

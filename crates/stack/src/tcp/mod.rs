@@ -126,6 +126,11 @@ pub(crate) struct Tcp {
 }
 
 impl Tcp {
+    /// Whether a listener is at this address.
+    pub fn has_port(&self, address: core::net::SocketAddr) -> bool {
+        self.ports.serves(address)
+    }
+
     pub fn new(net: &mut Net) -> Tcp {
         let rng = &mut net.rng;
         Tcp {
