@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ impl Tcp {
         host.set_option(now, listener, SocketOption::Transparent(true))?;
         host.set_option(now, listener, SocketOption::HoldIncoming(true))?;
         host.set_option(now, listener, SocketOption::NoDelay(true))?;
-        host.bind(listener, SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, 0)))?;
+        host.bind(listener, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
         host.listen(listener, BACKLOG)?;
         Ok(Tcp {
             listener,
@@ -244,8 +244,13 @@ impl Tcp {
 
     fn program_answered(&mut self, cx: &mut Context<'_>, token: u64, ready: Ready, counters: &Counters) {
         let Some(connection) = self.connections.get_mut(token) else { return };
-        if let Some(error) = cx.host.take_error(connection.relay.inner()) {
-            count(if error == Error::ConnectionRefused { &counters.tcp_refused } else { &counters.tcp_unreachable });
+        if ready.intersects(Ready::ERR | Ready::HUP) {
+            let error = cx.host.take_error(connection.relay.inner());
+            count(if error == Some(Error::ConnectionRefused) {
+                &counters.tcp_refused
+            } else {
+                &counters.tcp_unreachable
+            });
             return self.give_up(cx, token);
         }
         count(&counters.tcp_published);

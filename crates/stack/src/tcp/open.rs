@@ -121,6 +121,7 @@ impl Connection {
     /// The handshake is complete: what data transfer needs to know.
     pub fn establish(&mut self, cx: &mut Cx<'_>) {
         self.state = State::Established;
+        self.soft_error = None;
         let lost_syn = self.retries > 1;
         if self.retries > 0 {
             self.rtt.handshake_lost_syn();

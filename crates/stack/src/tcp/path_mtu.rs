@@ -68,8 +68,9 @@ impl Connection {
             return;
         }
         match self.state {
-            // Hard errors end an attempt, but never an established connection (RFC 5927 §5.2).
-            State::SynSent | State::SynReceived if error.fatal => {
+            // As on Linux, soft errors too end an attempt (RFC 5461 §4.1); no error ends an established connection
+            // (RFC 5927 §5.2).
+            State::SynSent | State::SynReceived => {
                 cx.net.counters.count(Counter::TcpAttemptFails);
                 self.end(Some(error.error), cx);
             }
