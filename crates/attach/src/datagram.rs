@@ -365,7 +365,16 @@ pub(crate) fn peek(socket: &mut Socket, cx: &mut Context<'_>, theirs: BorrowedFd
     self::inbox(socket).and_then(|i| i.letters.front().cloned()).ok_or(Errno::AGAIN)
 }
 
-/// Takes away what [`peek`] showed, after it was handed over.
+/// Puts back what was taken away for a call that no longer waited, in its order.
+pub(crate) fn put_back(socket: &mut Socket, letters: Vec<Letter>) {
+    if let Some(inbox) = inbox(socket) {
+        for letter in letters.into_iter().rev() {
+            inbox.letters.push_front(letter);
+        }
+    }
+}
+
+/// Takes away what [`peek`] showed.
 pub(crate) fn consume(socket: &mut Socket, theirs: BorrowedFd<'_>) {
     let Some(inbox) = inbox(socket) else { return };
     let in_pair = rustix::net::recv(theirs, &mut [0u8; 1], RecvFlags::DONTWAIT).is_ok();

@@ -127,9 +127,7 @@ fn watch(program: i32) -> ! {
         }
         if !fds[1].revents().is_empty() {
             while sys::read_signal(sys::standard(CHILDREN)).is_some() {}
-            while let Ok(Some((pid, status))) =
-                rustix::process::wait(WaitOptions::NOHANG | WaitOptions::UNTRACED)
-            {
+            while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
                 if pid.as_raw_pid() == program {
                     report(meaning(status));
                 }

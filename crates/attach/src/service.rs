@@ -89,6 +89,7 @@ impl Attach {
                     cx.deregister(self.running.reports());
                     self.ended = Some((ending, cx.now + DRAIN));
                     self.next_look = cx.now;
+                    self.world.look_for_closes();
                     return;
                 }
             }

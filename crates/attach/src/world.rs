@@ -239,6 +239,11 @@ impl World {
         self.ask_alive |= self.alive.watched() >= ASK_AFTER;
     }
 
+    /// Finds out in this turn which sockets that cannot tell were closed.
+    pub(crate) fn look_for_closes(&mut self) {
+        self.ask_alive = true;
+    }
+
     /// When [`World::poll`] has something to do.
     pub(crate) fn poll_at(&self, now: Instant) -> Option<Instant> {
         if !self.runnable.is_empty() || self.ask_alive {

@@ -73,6 +73,8 @@ pub(super) fn accept(w: &mut World, cx: &mut Context<'_>, call: &mut Call, flags
         let _ = cx.host.close(cx.now, id);
         return Err(e);
     }
+    // Before the answer: the program's next call may be poll.
+    settle(w, cx, key, &theirs)?;
     let handed = call.notification.answer_descriptor(pair.theirs.as_fd(), flags & libc::SOCK_CLOEXEC != 0);
     let number = match handed {
         Ok(number) => number,
@@ -104,7 +106,6 @@ pub(super) fn accept(w: &mut World, cx: &mut Context<'_>, call: &mut Call, flags
             let _ = cx.host.abort(cx.now, id);
         }
     }
-    let _ = settle(w, cx, key, &theirs);
     Ok(Outcome::Answered)
 }
 

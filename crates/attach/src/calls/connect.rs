@@ -97,6 +97,8 @@ fn stream(
     if stream.phase == Phase::Broken {
         sys::pending_error(&theirs);
         if let Some(error) = socket.error.take() {
+            // Told once; the next call begins anew.
+            let _ = cx.host.disconnect(cx.now, id);
             return Err(error);
         }
         theirs = renew(w, cx, call, key, &theirs)?;

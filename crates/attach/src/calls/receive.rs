@@ -1,7 +1,8 @@
 //! recvfrom(2), recvmsg(2), recvmmsg(2)
 //!
-//! On a connection these go on in the kernel unless a flag means another thing there. A datagram is shown first, copied to the program,
-//! and taken away only when the program has its answer: a call that a signal interrupts loses nothing.
+//! On a connection these go on in the kernel unless a flag means another thing there. A datagram is copied to the program, taken away, and
+//! put back if the program no longer waits for the answer: a call that a signal interrupts loses nothing. (Taken away before the answer:
+//! the program's next call may read the pair at once.)
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -25,14 +26,11 @@ pub(super) fn recvfrom(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> 
     if let Some(outcome) = on_stream(w, cx, call, key, &theirs, &vectors, flags)? {
         return Ok(outcome);
     }
-    let Some(letter) = next(w, cx, key, &theirs, flags)? else { return blocked(call, key, &theirs, flags) };
+    let Some(letter) = next(w, cx, key, &theirs, flags)? else { return blocked(key, &theirs) };
     let copied = msghdr::scatter(call.memory(), &vectors, &letter.data)?;
     sockaddr::store(call.memory(), &letter.name, call.argument(4), call.argument(5))?;
     let length = if flags & libc::MSG_TRUNC != 0 { letter.data.len() } else { copied };
-    if call.notification.try_finish(Ok(length as i64)).is_ok() {
-        taken(w, cx, key, &theirs, flags)?;
-    }
-    Ok(Outcome::Answered)
+    finish(w, cx, call, key, &theirs, flags, vec![letter], length)
 }
 
 pub(super) fn recvmsg(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
@@ -45,12 +43,9 @@ pub(super) fn recvmsg(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> R
     if let Some(outcome) = on_stream(w, cx, call, key, &theirs, &header.vectors, flags)? {
         return Ok(outcome);
     }
-    let Some(letter) = next(w, cx, key, &theirs, flags)? else { return blocked(call, key, &theirs, flags) };
+    let Some(letter) = next(w, cx, key, &theirs, flags)? else { return blocked(key, &theirs) };
     let length = store(call, &header, &letter, flags)?;
-    if call.notification.try_finish(Ok(length as i64)).is_ok() {
-        taken(w, cx, key, &theirs, flags)?;
-    }
-    Ok(Outcome::Answered)
+    finish(w, cx, call, key, &theirs, flags, vec![letter], length)
 }
 
 pub(super) fn recvmmsg(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
@@ -59,13 +54,14 @@ pub(super) fn recvmmsg(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> 
     if matches!(socket_at(w, key)?.body, Body::Stream(_)) {
         return Ok(Outcome::GoOn);
     }
-    let mut done = 0;
-    while done < count {
+    let mut letters = Vec::new();
+    while letters.len() < count {
+        let done = letters.len();
         // A short count is a right answer; waiting for more with some taken would lose them to a signal.
         let letter = match next(w, cx, key, &theirs, flags) {
             Ok(Some(letter)) => letter,
             Ok(None) if done > 0 => break,
-            Ok(None) => return blocked(call, key, &theirs, flags),
+            Ok(None) => return blocked(key, &theirs),
             Err(_) if done > 0 => break,
             Err(e) => return Err(e),
         };
@@ -76,16 +72,15 @@ pub(super) fn recvmmsg(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> 
             Err(_) if done > 0 => break,
             Err(e) => return Err(e),
         }
-        if !call.notification.is_waiting() {
-            return Ok(Outcome::Answered);
-        }
-        taken(w, cx, key, &theirs, flags)?;
-        done += 1;
+        letters.push(letter);
         if flags & libc::MSG_PEEK != 0 {
             break;
         }
+        datagram::consume(socket_at(w, key)?, theirs.as_fd());
     }
-    Ok(Outcome::Done(Ok(done as i64)))
+    let done = letters.len();
+    let answered = call.notification.try_finish(Ok(done as i64));
+    settle(w, cx, key, flags, letters, answered.is_ok())
 }
 
 /// The next datagram, or `None` if there is none yet.
@@ -105,20 +100,46 @@ fn next(w: &mut World, cx: &mut Context<'_>, key: Key, theirs: &OwnedFd, flags: 
     }
 }
 
-/// The datagram was handed over.
-fn taken(w: &mut World, cx: &mut Context<'_>, key: Key, theirs: &OwnedFd, flags: i32) -> Result<(), Errno> {
+/// Takes the datagram away and answers.
+#[allow(clippy::too_many_arguments)]
+fn finish(
+    w: &mut World,
+    cx: &mut Context<'_>,
+    call: &mut Call,
+    key: Key,
+    theirs: &OwnedFd,
+    flags: i32,
+    letters: Vec<Letter>,
+    length: usize,
+) -> Result<Outcome, Errno> {
     if flags & libc::MSG_PEEK == 0 {
-        let socket = socket_at(w, key)?;
-        datagram::consume(socket, theirs.as_fd());
-        // Only if nobody else waits: they come before the pair.
-        if socket.waiting.is_empty() {
-            datagram::deliver(socket, cx, key);
-        }
+        datagram::consume(socket_at(w, key)?, theirs.as_fd());
     }
-    Ok(())
+    let answered = call.notification.try_finish(Ok(length as i64));
+    settle(w, cx, key, flags, letters, answered.is_ok())
 }
 
-fn blocked(_call: &Call, key: Key, theirs: &OwnedFd, _flags: i32) -> Result<Outcome, Errno> {
+/// After the answer: the next datagram comes forward, or these come back.
+fn settle(
+    w: &mut World,
+    cx: &mut Context<'_>,
+    key: Key,
+    flags: i32,
+    letters: Vec<Letter>,
+    answered: bool,
+) -> Result<Outcome, Errno> {
+    let socket = socket_at(w, key)?;
+    if !answered && flags & libc::MSG_PEEK == 0 {
+        datagram::put_back(socket, letters);
+    }
+    // Only if nobody else waits: they come before the pair.
+    if socket.waiting.is_empty() {
+        datagram::deliver(socket, cx, key);
+    }
+    Ok(Outcome::Answered)
+}
+
+fn blocked(key: Key, theirs: &OwnedFd) -> Result<Outcome, Errno> {
     Ok(Outcome::Park(key, timeout(theirs, libc::SO_RCVTIMEO)))
 }
 
@@ -158,6 +179,9 @@ fn on_stream(
     if flags & libc::MSG_TRUNC == 0 {
         return Ok(Some(Outcome::GoOn));
     }
+    if !call.notification.is_waiting() {
+        return Ok(Some(Outcome::Answered));
+    }
     // tcp(7): the bytes are thrown away, not stored; with MSG_PEEK they are only counted.
     let mut scrap = vec![0u8; msghdr::total(vectors)];
     let mut how = RecvFlags::DONTWAIT;
@@ -170,7 +194,7 @@ fn on_stream(
             Ok(Some(Outcome::Done(Ok(n as i64))))
         }
         Err(Errno::AGAIN) if flags & libc::MSG_DONTWAIT != 0 || is_nonblocking(theirs) => Err(Errno::AGAIN),
-        Err(Errno::AGAIN) => blocked(call, key, theirs, flags).map(Some),
+        Err(Errno::AGAIN) => blocked(key, theirs).map(Some),
         Err(e) => Err(e),
     }
 }

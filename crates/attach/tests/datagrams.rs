@@ -1,0 +1,138 @@
+//! UDP and ICMP sockets over a host that has only `lo`.
+
+mod common;
+use common::python;
+
+#[test]
+fn datagrams_keep_their_bounds_and_their_senders() {
+    python(
+        r#"
+a = socket(AF_INET, SOCK_DGRAM); a.bind(('127.0.0.1', 0))
+b = socket(AF_INET, SOCK_DGRAM); b.bind(('127.0.0.1', 0))
+c = socket(AF_INET, SOCK_DGRAM)
+for i in range(20):
+    b.sendto(b'b%d' % i, a.getsockname()); c.sendto(b'c%d' % i, a.getsockname())
+for i in range(20):
+    assert a.recvfrom(100) == (b'b%d' % i, b.getsockname())
+    data, sender = a.recvfrom(100); assert data == b'c%d' % i and sender[1] == c.getsockname()[1]
+# Empty, largest, too long, cut.
+b.sendto(b'', a.getsockname()); assert a.recvfrom(10) == (b'', b.getsockname())
+big = os.urandom(65507); b.setsockopt(SOL_SOCKET, SO_SNDBUF, 1 << 20)
+b.sendto(big, a.getsockname()); assert a.recv(70000) == big
+fails(errno.EMSGSIZE, b.sendto, big + b'x', a.getsockname())
+b.sendto(b'123456', a.getsockname()); data, _, flags, sender = a.recvmsg(3)
+assert data == b'123' and flags & MSG_TRUNC and sender == b.getsockname()
+b.sendto(b'123456', a.getsockname()); assert a.recv_into(bytearray(2), 2, MSG_TRUNC) == 6
+b.sendto(b'peeked', a.getsockname()); assert a.recvfrom(10, MSG_PEEK)[0] == b'peeked' == a.recvfrom(10)[0]
+fails(errno.EAGAIN, a.recvfrom, 1, MSG_DONTWAIT)
+fails(errno.EDESTADDRREQ, c.sendmsg, [b'x'])
+fails(errno.EOPNOTSUPP, a.listen)
+"#,
+    );
+}
+
+#[test]
+fn native_and_notified_calls_mix() {
+    python(
+        r#"
+a = socket(AF_INET, SOCK_DGRAM); a.bind(('127.0.0.1', 0))
+b = socket(AF_INET, SOCK_DGRAM); b.connect(a.getsockname())
+assert b.getpeername() == a.getsockname()
+for i in range(30): os.write(b.fileno(), b'%d' % i)
+for i in range(30):
+    if i % 3 == 0: assert os.read(a.fileno(), 10) == b'%d' % i
+    elif i % 3 == 1: assert a.recvfrom(10) == (b'%d' % i, b.getsockname())
+    else:
+        data, _, _, sender = a.recvmsg(10); assert (data, sender) == (b'%d' % i, b.getsockname())
+a.connect(b.getsockname())
+for i in range(30): a.send(b'%d' % i)
+for i in range(30):
+    got = b.recvfrom(10) if i % 2 else (b.recv(10), a.getsockname())
+    assert got == (b'%d' % i, a.getsockname()), (i, got)
+# Only the peer is heard.
+c = socket(AF_INET, SOCK_DGRAM); c.sendto(b'stranger', a.getsockname()); b.send(b'peer'); assert a.recv(10) == b'peer'
+b.close(); a.close(); c.close()
+"#,
+    );
+}
+
+#[test]
+fn readiness_of_datagram_sockets() {
+    python(
+        r#"
+a = socket(AF_INET, SOCK_DGRAM); a.bind(('127.0.0.1', 0)); b = socket(AF_INET, SOCK_DGRAM); b.connect(a.getsockname())
+assert polled(a) == OUT
+e = select.epoll(); e.register(a, select.EPOLLIN | select.EPOLLET)
+b.send(b'1'); assert e.poll(5); assert e.poll(0) == []
+b.send(b'2'); b.send(b'3')
+assert [a.recvfrom(10)[0] for _ in range(3)] == [b'1', b'2', b'3']
+until(lambda: polled(a) == OUT)
+b.send(b'4'); assert a.recv(1) == b'4'; until(lambda: polled(a) == OUT)
+a.settimeout(0.05)
+try: a.recvfrom(1); raise SystemExit(1)
+except TimeoutError: pass
+a.settimeout(None); a.setsockopt(SOL_SOCKET, SO_RCVTIMEO, struct.pack('qq', 0, 50000)); fails(errno.EAGAIN, a.recvfrom, 1)
+import fcntl, termios
+def count(s): return struct.unpack('i', fcntl.ioctl(s, termios.FIONREAD, b'\0' * 4))[0]
+assert count(a) == 0; b.send(b'12345'); b.send(b'123'); until(lambda: count(a) == 5); a.recv(10); until(lambda: count(a) == 3)
+"#,
+    );
+}
+
+#[test]
+fn a_refused_datagram_is_told() {
+    python(
+        r#"
+a = socket(AF_INET, SOCK_DGRAM); a.bind(('127.0.0.1', 0)); address = a.getsockname(); a.close()
+b = socket(AF_INET, SOCK_DGRAM); b.connect(address)
+b.send(b'x'); until(lambda: polled(b, IN))
+fails(errno.ECONNREFUSED, b.recvfrom, 10)
+fails(errno.EAGAIN, b.recvfrom, 10, MSG_DONTWAIT)
+b.send(b'x'); until(lambda: polled(b, IN))
+assert b.getsockopt(SOL_SOCKET, SO_ERROR) == errno.ECONNREFUSED
+"#,
+    );
+}
+
+#[test]
+fn many_messages_and_what_goes_with_them() {
+    python(
+        r#"
+a = socket(AF_INET, SOCK_DGRAM); a.bind(('127.0.0.1', 0)); b = socket(AF_INET, SOCK_DGRAM); b.bind(('127.0.0.1', 0))
+a.setsockopt(IPPROTO_IP, IP_PKTINFO if 'IP_PKTINFO' in dir() else 8, 1); a.setsockopt(IPPROTO_IP, IP_RECVTTL if 'IP_RECVTTL' in dir() else 12, 1); a.setsockopt(IPPROTO_IP, IP_RECVTOS, 1)
+a.setsockopt(SOL_SOCKET, 29, 1)
+b.setsockopt(IPPROTO_IP, IP_TTL, 42)
+b.sendmsg([b'ab', b'cd'], [(IPPROTO_IP, IP_TOS, struct.pack('i', 8))], 0, a.getsockname())
+data, control, flags, sender = a.recvmsg(10, 512)
+assert data == b'abcd' and sender == b.getsockname()
+got = {(l, t): d for l, t, d in control}
+assert struct.unpack('i', got[(IPPROTO_IP, 2)])[0] == 42 and got[(IPPROTO_IP, 1)] == b'\x08'
+index, _, to = struct.unpack('i4s4s', got[(IPPROTO_IP, 8)]); assert index == 1 and inet_ntoa(to) == '127.0.0.1'
+assert abs(struct.unpack('qq', got[(SOL_SOCKET, 29)])[0] - time.time()) < 5
+fails(errno.ENOPROTOOPT, a.setsockopt, IPPROTO_UDP if 'IPPROTO_UDP' in dir() else 17, 104, 1)
+"#,
+    );
+}
+
+#[test]
+fn echo_requests_by_ping_and_raw_sockets() {
+    python(
+        r#"
+def checksum(b):
+    s = sum(struct.unpack('!%dH' % (len(b) // 2), b)); s = (s >> 16) + (s & 0xffff); return ~(s + (s >> 16)) & 0xffff
+p = socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP)
+p.sendto(struct.pack('!BBHHH', 8, 0, 0, 0, 7) + b'payload!', ('127.0.0.1', 0))
+data, sender = p.recvfrom(100)
+assert data[0] == 0 and data[6:] == b'\0\x07payload!' and sender[0] == '127.0.0.1', data
+r = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)
+echo = struct.pack('!BBHHH', 8, 0, 0, 77, 1) + b'raw data'
+echo = echo[:2] + struct.pack('!H', checksum(echo)) + echo[4:]
+r.sendto(echo, ('127.0.0.1', 0))
+while True:
+    data, sender = r.recvfrom(200)
+    assert data[0] == 0x45 and data[9] == 1
+    if data[20] == 0: break
+assert data[24:] == struct.pack('!HH', 77, 1) + b'raw data'
+"#,
+    );
+}
