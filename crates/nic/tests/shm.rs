@@ -140,7 +140,11 @@ fn a_full_ring_gives_frames_back_and_rings_when_there_is_room() {
         receive(&mut b);
     }
     assert!(wait(&a, 5000), "the sender sleeps until it is rung");
+    // If the bell is heard while the card looks for frames, it says so by its time.
+    assert!(a.poll_at().is_none() && a.receive(NOW).is_none());
+    assert_eq!(a.poll_at(), Some(Instant::ZERO));
     send(&mut a, kept);
+    assert_eq!(a.poll_at(), None);
     assert_eq!(receive(&mut b).len(), 1500);
 }
 

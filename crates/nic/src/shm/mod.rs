@@ -97,6 +97,10 @@ pub struct ShmNic {
     state: State,
     /// When to try again to listen or connect.
     retry_at: Option<Instant>,
+    /// A frame was given back, and the bell has not been heard since.
+    refused: bool,
+    /// The bell was heard after a frame was given back: there may be room.
+    room: bool,
     failure: Option<String>,
     statistics: Statistics,
 }
@@ -137,6 +141,8 @@ impl ShmNic {
             listener: None,
             state: State::Alone,
             retry_at: None,
+            refused: false,
+            room: false,
             failure: None,
             statistics: Statistics::default(),
         };
@@ -215,6 +221,8 @@ impl ShmNic {
                         self.lose(now);
                     }
                 }
+                // Heard while the ring was looked at for another reason: the engine does not learn of it by the descriptor.
+                (BELL, _) => self.room |= std::mem::take(&mut self.refused),
                 _ => {}
             }
         }
@@ -300,6 +308,8 @@ impl ShmNic {
             let _ = epoll::delete(&self.epoll, &joined.connection);
             let _ = epoll::delete(&self.epoll, &joined.bell);
         }
+        // What was given back is to come again, and to be dropped.
+        self.room |= std::mem::take(&mut self.refused);
         self.state = State::Alone;
         if self.listener.is_none() {
             self.seek(now);
@@ -356,6 +366,7 @@ impl Nic for ShmNic {
     }
 
     fn transmit(&mut self, now: Instant, frame: Packet) -> Result<(), Packet> {
+        (self.refused, self.room) = (false, false);
         let State::Joined(joined) = &mut self.state else {
             self.statistics.tx_dropped += 1;
             return Ok(());
@@ -367,6 +378,7 @@ impl Nic for ShmNic {
         match joined.outgoing.push(&frame) {
             Ok(true) => self.statistics.transmitted(&frame),
             Ok(false) => {
+                self.refused = true;
                 self.flush(now);
                 return Err(frame);
             }
@@ -408,7 +420,7 @@ impl Nic for ShmNic {
     }
 
     fn poll_at(&self) -> Option<Instant> {
-        self.retry_at
+        if self.room { Some(Instant::ZERO) } else { self.retry_at }
     }
 
     fn failure(&self) -> Option<String> {
