@@ -3,6 +3,12 @@
 //! A [`Network`] owns [`Host`]s and the [`Link`]s between them. Time stands still while packets move and socket calls are made, and
 //! jumps to the next event when nothing is left to do: a five-minute transfer takes as long as its work takes, and the
 //! same seed gives the same run to the byte.
+//!
+//! Two modules serve tests of a host among hostile ones: [`forge`] makes frames by hand, wrong where a test wants them so, and
+//! [`check`] tells whether a frame that a host transmits is one that any other would take.
+
+pub mod check;
+pub mod forge;
 
 use std::time::Duration;
 
@@ -79,6 +85,14 @@ impl Network {
     /// If the network has no such host.
     pub fn host(&mut self, id: HostId) -> &mut Host {
         &mut self.hosts[id.0]
+    }
+
+    /// Hands a frame to a host's interface as if a cable had brought it: a third party on the same link.
+    ///
+    /// # Panics
+    /// If the network has no such host.
+    pub fn inject(&mut self, to: End, frame: Packet) {
+        self.hosts[to.0.0].receive(self.now, to.1, frame);
     }
 
     /// One direction of a cable: the one away from end `from` (0 or 1).

@@ -5,7 +5,7 @@
 //! socket calls; what happened to sockets comes out of [`next_event`](Host::next_event).
 //!
 //! Where to look:
-//! - the whole: `host.rs`; tunables, named as Linux's sysctls: `settings.rs`; drops and counters: `counters.rs`; timers:
+//! - the whole: `host.rs`; tunables, named as Linux's sysctls: `settings.rs`; drops and counters: `counters.rs`, what is held: `usage.rs`; timers:
 //!   `timer.rs`; readiness: `event.rs`
 //! - layers 2 and 3: `net.rs` and the files it names
 //! - transports: `tcp/`, `udp.rs`, `raw.rs`
@@ -24,6 +24,7 @@ mod socket;
 mod tcp;
 mod timer;
 mod udp;
+mod usage;
 
 pub use counters::{Counter, Counters, DropReason};
 pub use error::{Error, Result};
@@ -37,3 +38,4 @@ pub use socket::{
     DatagramInfo, Domain, Kind, Linger, ReceiveFlags, Refusal, SendFlags, Shutdown, SocketId, SocketOption,
     SocketOptions, TcpInfo,
 };
+pub use usage::Usage;

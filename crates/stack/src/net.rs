@@ -37,7 +37,7 @@ use crate::event::Events;
 use crate::interface::{Cidr, Interface};
 use crate::rng::{Map, Rng};
 use crate::timer::{TimerKey, Timers};
-use crate::{Error, InterfaceConfig, InterfaceId, Result, Settings};
+use crate::{Error, InterfaceConfig, InterfaceId, Result, Settings, Usage};
 
 pub(crate) use icmp::IcmpInbound;
 pub use neighbour::{NeighbourInfo, NeighbourState};
@@ -276,6 +276,16 @@ impl Net {
     pub fn remove_route(&mut self, entry: &RouteEntry) -> Result<()> {
         self.destinations.clear();
         if self.routes.remove(entry.destination, |old| old == entry) { Ok(()) } else { Err(Error::InvalidArgument) }
+    }
+
+    /// Tells what layers 2 and 3 hold.
+    pub fn tell_usage(&self, usage: &mut Usage) {
+        usage.fragment_datagrams = self.reassembly.len();
+        usage.fragment_memory = self.reassembly.memory();
+        usage.neighbours = self.neighbours.list().len();
+        usage.neighbour_packets = self.neighbours.waiting();
+        usage.path_mtus = self.path_mtus.len();
+        usage.timers = self.timers.armed();
     }
 
     /// Counts a packet that is dropped.

@@ -56,6 +56,11 @@ impl Raw {
         }
     }
 
+    /// Sockets there are.
+    pub fn len(&self) -> usize {
+        self.sockets.len()
+    }
+
     fn get(&self, id: SocketId) -> Result<&Socket> {
         self.sockets.get(id.index as usize).filter(|s| s.common.id == id).ok_or(Error::BadDescriptor)
     }

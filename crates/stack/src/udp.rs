@@ -74,6 +74,11 @@ impl Udp {
         Ok((socket, self.held.get_mut(index).ok_or(Error::BadDescriptor)?))
     }
 
+    /// Sockets there are.
+    pub fn len(&self) -> usize {
+        self.sockets.len()
+    }
+
     // Datagrams in.
 
     pub fn receive(&mut self, net: &mut Net, _now: Instant, mut inbound: Inbound) {

@@ -173,6 +173,11 @@ impl Neighbours {
         best.map(|(_, at)| at)
     }
 
+    /// Packets that wait for an answer.
+    pub fn waiting(&self) -> usize {
+        self.entries.iter().flatten().map(|e| e.waiting.len()).sum()
+    }
+
     /// All entries.
     pub fn list(&self) -> Vec<NeighbourInfo> {
         let entries = self.entries.iter().flatten();

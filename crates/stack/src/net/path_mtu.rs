@@ -33,6 +33,11 @@ impl PathMtus {
         PathMtus { by_destination: rng.map(), entries: Slab::new(), next_generation: 0 }
     }
 
+    /// Entries in the table.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The MTU that an error told of the path to `destination`. It may be smaller than is believed.
     pub fn get(&self, destination: IpAddr) -> Option<u16> {
         let index = *self.by_destination.get(&destination)?;

@@ -56,6 +56,16 @@ impl Reassembly {
         self.memory -= datagram.memory;
         Some(datagram)
     }
+
+    /// Datagrams that wait for fragments.
+    pub fn len(&self) -> usize {
+        self.datagrams.len()
+    }
+
+    /// Bytes of memory that waiting fragments hold.
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
 }
 
 /// What became of a fragment.

@@ -25,7 +25,7 @@ use crate::event::Ready;
 use crate::net::{Inbound, Net};
 use crate::socket::port::{Ports, Rules};
 use crate::timer::{Timer, TimerKey};
-use crate::{Counter, DropReason};
+use crate::{Counter, DropReason, Usage};
 
 mod ack;
 mod arena;
@@ -201,6 +201,14 @@ impl Tcp {
         let common = self.sockets.get_exact_mut(id.index, id.generation)?.common_mut()?;
         common.dirty.clear();
         Some(self.ready(id))
+    }
+
+    /// Tells what TCP holds.
+    pub fn tell_usage(&self, usage: &mut Usage) {
+        usage.tcp_sockets = self.sockets.len();
+        usage.tcp_half_open = self.requests.len();
+        usage.tcp_time_wait = self.time_waits.entries.len();
+        usage.tcp_flows = self.flows.len();
     }
 
     /// Runs `act` on a connection.

@@ -1,0 +1,90 @@
+//! Layer 2: frames cut at every length, of other protocols, for others, tagged.
+
+use wireway_stack::DropReason as R;
+use wireway_wire::{ArpOperation, EtherType, Icmpv4Header, Icmpv4Type, MacAddr, TcpFlags};
+
+use crate::common::*;
+
+/// Frames as good as any, by name.
+pub fn good() -> Vec<(&'static str, Vec<u8>)> {
+    let echo = Icmpv4Header::echo(Icmpv4Type::ECHO_REQUEST, 1, 2);
+    let syn = segment((5000, PORT), TcpFlags::SYN);
+    let payload = FORGE.udp_payload((5000, ECHO), &[7; 40]);
+    vec![
+        ("ARP request", FORGE.arp(ArpOperation::REQUEST)),
+        ("ARP reply", FORGE.arp(ArpOperation::REPLY)),
+        ("echo request", FORGE.icmp(echo, &[1; 20])),
+        ("datagram", FORGE.udp((5000, ECHO), &[2; 20])),
+        ("SYN", FORGE.tcp(&syn, &[2, 4, 5, 0xb4, 1, 3, 3, 7], &[])),
+        ("fragment", FORGE.fragment(wireway_wire::Protocol::UDP, 9, &payload, 8..32, true)),
+    ]
+}
+
+#[test]
+fn cut_at_every_length() {
+    let mut world = World::new();
+    for (name, frame) in good() {
+        for len in 0..frame.len() {
+            let arp = frame[12..14] == EtherType::ARP.0.to_be_bytes();
+            let reason = match len {
+                0..14 => R::HeaderTruncated,
+                _ if arp => R::ArpMalformed,
+                14..34 => R::IpHeader,
+                _ => R::PacketTooSmall,
+            };
+            world.attack(Case::drop(format!("{name} of {len} bytes"), frame[..len].to_vec(), reason));
+        }
+    }
+    world.finish(&[]);
+}
+
+#[test]
+fn padding_is_no_part_of_a_packet() {
+    let mut world = World::new();
+    for (name, mut frame) in good() {
+        frame.resize(200, 0xee);
+        world.attack(Case::accept(format!("{name} with padding"), frame));
+    }
+    world.finish(&[(R::FragmentTimeout, 1)]);
+}
+
+#[test]
+fn every_ethertype() {
+    let mut world = World::new();
+    for ethertype in (0..=u16::MAX).step_by(61).chain([0x8100, 0x88a8, 0x86dd, 0x0801, 0x05dc]) {
+        if [EtherType::IPV4.0, EtherType::ARP.0].contains(&ethertype) {
+            continue;
+        }
+        let frame = FORGE.ethernet(EtherType(ethertype), &[0x45; 60]);
+        world.attack(Case::drop(format!("ethertype {ethertype:#06x}"), frame, R::UnhandledProtocol));
+    }
+    world.finish(&[]);
+}
+
+/// The host has no VLAN interfaces: what is tagged is for none of its own.
+#[test]
+fn tags() {
+    let mut world = World::new();
+    for (name, frame) in good() {
+        for id in [0u16, 1, 100, 4095] {
+            let mut tagged = frame[..12].to_vec();
+            tagged.extend_from_slice(&[0x81, 0, (id >> 8) as u8, id as u8]);
+            tagged.extend_from_slice(&frame[12..]);
+            world.attack(Case::drop(format!("{name} in VLAN {id}"), tagged, R::UnhandledProtocol));
+        }
+    }
+    world.finish(&[]);
+}
+
+#[test]
+fn stations_that_are_not_ours() {
+    let mut world = World::new();
+    for (name, frame) in good() {
+        for mac in [MacAddr::ZERO, PEER.mac, ATTACKER.mac, MacAddr([2, 0, 0, 0, 0, 3]), MacAddr([0xfe; 6])] {
+            let mut frame = frame.clone();
+            frame[..6].copy_from_slice(&mac.0);
+            world.attack(Case::drop(format!("{name} for {mac}"), frame, R::OtherHost));
+        }
+    }
+    world.finish(&[]);
+}
