@@ -44,6 +44,7 @@ pub use neighbour::{NeighbourInfo, NeighbourState};
 pub use route::RouteEntry;
 
 use ident::Idents;
+use ipv4::AcceptedCache;
 use limit::IcmpLimits;
 use neighbour::Neighbours;
 use path_mtu::PathMtus;
@@ -65,6 +66,7 @@ pub(crate) struct Net {
     /// Directed broadcast addresses, likewise.
     broadcasts: Map<Ipv4Addr, u32>,
     destinations: DestinationCache,
+    accepted: AcceptedCache,
     path_mtus: PathMtus,
     neighbours: Neighbours,
     reassembly: Reassembly,
@@ -218,6 +220,7 @@ impl Net {
             local_addresses: rng.map(),
             broadcasts: rng.map(),
             destinations: DestinationCache::new(&mut rng),
+            accepted: AcceptedCache::new(),
             path_mtus: PathMtus::new(&mut rng),
             neighbours: Neighbours::new(&mut rng),
             reassembly: Reassembly::new(&mut rng),

@@ -43,10 +43,12 @@ impl Net {
             self.drop_packet(DropReason::OtherHost, frame);
             return None;
         };
-        frame.trim_front(EthernetHeader::LEN);
         match ethertype {
-            EtherType::IPV4 => return self.receive_ipv4(now, interface, link, frame),
-            EtherType::ARP => self.receive_arp(now, interface, frame),
+            EtherType::IPV4 => return self.receive_ipv4(now, interface, link, EthernetHeader::LEN, frame),
+            EtherType::ARP => {
+                frame.trim_front(EthernetHeader::LEN);
+                self.receive_arp(now, interface, frame);
+            }
             _ => self.drop_packet(DropReason::UnhandledProtocol, frame),
         }
         None

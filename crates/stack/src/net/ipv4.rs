@@ -26,17 +26,18 @@ pub(super) struct Output {
 }
 
 impl Net {
-    /// Takes in an IPv4 packet; what a transport is to receive comes back, whole.
+    /// Takes in an IPv4 packet that begins `skip` bytes into `packet`; what a transport is to receive comes back, whole.
     pub(super) fn receive_ipv4(
         &mut self,
         now: Instant,
         interface: InterfaceId,
         link: LinkDestination,
+        skip: usize,
         mut packet: Packet,
     ) -> Option<Inbound> {
         self.counters.count(Counter::IpInReceives);
-        self.counters[Counter::IpExtInOctets] += packet.len() as u64;
-        let (header, options) = match self.check_header(&mut packet) {
+        self.counters[Counter::IpExtInOctets] += (packet.len() - skip) as u64;
+        let (header, options) = match check_header(&mut packet, skip) {
             Ok(checked) => checked,
             Err(reason) => {
                 self.counters.count(match reason {
@@ -47,8 +48,10 @@ impl Net {
                 return None;
             }
         };
-        // A short Ethernet frame is padded.
-        packet.truncate(header.total_len());
+        if packet.len() > skip + header.total_len() {
+            // A short Ethernet frame is padded.
+            packet.truncate(skip + header.total_len());
+        }
         let local = match self.classify(interface, &header) {
             Ok(local) => local,
             Err(reason) => {
@@ -62,6 +65,7 @@ impl Net {
         if let Some(options) = options.as_deref()
             && let Err(fault) = check_options(options)
         {
+            packet.trim_front(skip);
             return self.refuse_options(now, header, link, packet, fault);
         }
         self.counters.count(match header.ecn() {
@@ -70,7 +74,7 @@ impl Net {
             2 => Counter::IpExtInEct0Pkts,
             _ => Counter::IpExtInCePkts,
         });
-        packet.trim_front(header.header_len());
+        packet.trim_front(skip + header.header_len());
         let ip_broadcast = !local && self.is_broadcast(header.dst().into());
         if ip_broadcast {
             let multicast = header.dst().is_multicast();
@@ -94,29 +98,29 @@ impl Net {
         Some(inbound)
     }
 
-    /// Checks the header as RFC 1122 §3.2.1 asks, and makes it and the options lie in the packet's head.
-    fn check_header(&self, packet: &mut Packet) -> Result<(Ipv4Header, Option<Box<[u8]>>), DropReason> {
-        let len = packet.len();
-        let head = packet.pullup(Ipv4Header::LEN).ok_or(DropReason::IpHeader)?;
-        let header_len = usize::from(head.first().copied().unwrap_or(0) & 0x0f) * 4;
-        let head = packet.pullup(header_len.max(Ipv4Header::LEN)).ok_or(DropReason::IpHeader)?;
-        let view = Ipv4View::parse_quoted(head).map_err(|_: Malformed| DropReason::IpHeader)?;
-        view.verify_checksum().map_err(|_| DropReason::IpChecksum)?;
-        let total_len = view.header.total_len();
-        if total_len > len {
-            return Err(DropReason::PacketTooSmall);
-        }
-        if total_len < header_len {
-            return Err(DropReason::IpHeader);
-        }
-        let options = (!view.options.is_empty()).then(|| Box::from(view.options));
-        Ok((*view.header, options))
-    }
-
     /// Whether the packet is for one of the host's own addresses; false if for a group or (`any_destination`) for another host
     /// that this one stands in for. Otherwise, and for addresses that may not be on the wire, why it is dropped.
-    fn classify(&self, interface: InterfaceId, header: &Ipv4Header) -> Result<bool, DropReason> {
+    ///
+    /// The answer for a pair of addresses is kept in a small cache.
+    fn classify(&mut self, interface: InterfaceId, header: &Ipv4Header) -> Result<bool, DropReason> {
         let (source, destination) = (header.src(), header.dst());
+        let generation = self.destinations.generation;
+        let slot = self.accepted.slot(source, destination);
+        let key = Accepted { source, destination, interface, generation, local: false };
+        if let Some(known) = slot.filter(|known| Accepted { local: false, ..*known } == key) {
+            return Ok(known.local);
+        }
+        let local = self.classify_anew(interface, source, destination)?;
+        *self.accepted.slot(source, destination) = Some(Accepted { local, ..key });
+        Ok(local)
+    }
+
+    fn classify_anew(
+        &self,
+        interface: InterfaceId,
+        source: Ipv4Addr,
+        destination: Ipv4Addr,
+    ) -> Result<bool, DropReason> {
         let at = self.interfaces.get(usize::from(interface.0)).ok_or(DropReason::DevReady)?;
         if at.medium == Medium::Loopback {
             // What is on `lo` we sent ourselves, also the copies of our broadcasts.
@@ -240,7 +244,9 @@ impl Net {
             packet.prepend(Ipv4Header::LEN).copy_from_slice(header.as_bytes());
             self.output(now, &mut output, packet)
         };
-        if let Ok(d) = self.destination(meta.destination, meta.interface) {
+        if output.neighbour != neighbour
+            && let Ok(d) = self.destination(meta.destination, meta.interface)
+        {
             d.neighbour = output.neighbour;
         }
         result
@@ -288,7 +294,7 @@ impl Net {
             lo.statistics.rx_packets += 1;
             lo.statistics.rx_bytes += packet.len() as u64;
         }
-        Some(self.receive_ipv4(now, InterfaceId(0), LinkDestination::Host, packet))
+        Some(self.receive_ipv4(now, InterfaceId(0), LinkDestination::Host, 0, packet))
     }
 
     /// Hands a packet with its IP header to layer 2.
@@ -305,6 +311,52 @@ impl Net {
             }
         };
         self.transmit_frame(out.interface, mac, EtherType::IPV4, packet)
+    }
+}
+
+/// Checks the header as RFC 1122 §3.2.1 asks, and makes it and the options lie in the packet's head.
+fn check_header(packet: &mut Packet, skip: usize) -> Result<(Ipv4Header, Option<Box<[u8]>>), DropReason> {
+    let len = packet.len() - skip;
+    let mut head = &*packet.pullup(skip + Ipv4Header::LEN).ok_or(DropReason::IpHeader)?;
+    let header_len = usize::from(head.get(skip).copied().unwrap_or(0) & 0x0f) * 4;
+    if header_len > Ipv4Header::LEN {
+        head = &*packet.pullup(skip + header_len).ok_or(DropReason::IpHeader)?;
+    }
+    let head = head.get(skip..).unwrap_or_default();
+    let view = Ipv4View::parse_quoted(head).map_err(|_: Malformed| DropReason::IpHeader)?;
+    view.verify_checksum().map_err(|_| DropReason::IpChecksum)?;
+    let total_len = view.header.total_len();
+    if total_len > len {
+        return Err(DropReason::PacketTooSmall);
+    }
+    if total_len < header_len {
+        return Err(DropReason::IpHeader);
+    }
+    let options = (!view.options.is_empty()).then(|| Box::from(view.options));
+    Ok((*view.header, options))
+}
+
+/// A pair of addresses that was accepted on an interface.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Accepted {
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    interface: InterfaceId,
+    generation: u32,
+    local: bool,
+}
+
+/// Pairs of addresses accepted lately: direct-mapped, made void by a new generation of routes. A collision costs a look-up, no more.
+pub(super) struct AcceptedCache([Option<Accepted>; 64]);
+
+impl AcceptedCache {
+    pub fn new() -> AcceptedCache {
+        AcceptedCache([None; 64])
+    }
+
+    fn slot(&mut self, source: Ipv4Addr, destination: Ipv4Addr) -> &mut Option<Accepted> {
+        let mixed = (source.to_bits() ^ destination.to_bits().rotate_left(7)).wrapping_mul(0x9e37_79b9);
+        &mut self.0[(mixed >> 26) as usize]
     }
 }
 

@@ -62,7 +62,7 @@ pub struct NeighbourInfo {
 }
 
 /// Where an entry was when it was last used; checked before it is used again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NeighbourRef {
     index: u32,
     generation: u32,

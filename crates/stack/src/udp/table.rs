@@ -5,7 +5,7 @@
 //! four points each for a bound address and a bound device. Of equals the latest bound gets it, or one of a SO_REUSEPORT group by the
 //! hash of the flow. Last come transparent sockets without a port, which take what no other does.
 
-use core::hash::BuildHasher;
+use core::hash::{BuildHasher, Hash};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use foldhash::fast::FixedState;
@@ -20,7 +20,7 @@ use crate::socket::datagram::DatagramSocket;
 type Indices = SmallVec<[u32; 2]>;
 
 /// Where a socket stands in the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Connected { local: SocketAddr, peer: SocketAddr },
     Bound(SocketAddr),
@@ -37,61 +37,89 @@ pub(super) struct Key {
     pub own: bool,
 }
 
+/// An address as a number: IPv4 as v4-mapped, so that the two "any" differ.
+fn bits(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => 0xffff_0000_0000 | u128::from(ip.to_bits()),
+        IpAddr::V6(ip) => ip.to_bits(),
+    }
+}
+
+/// Both addresses, and both ports in one.
+fn both(local: SocketAddr, peer: SocketAddr) -> (u128, u128, u32) {
+    (bits(local.ip()), bits(peer.ip()), u32::from(local.port()) << 16 | u32::from(peer.port()))
+}
+
 pub(super) struct Table {
-    places: Map<Place, Indices>,
+    connected: Map<(u128, u128, u32), Indices>,
+    /// Bound to an address, to any IPv4 one, to any of both families. What is empty costs nothing to look in.
+    exact: Map<(u128, u16), Indices>,
+    any4: Map<u16, Indices>,
+    any6: Map<u16, Indices>,
+    any_port: Indices,
     hash: FixedState,
 }
 
 impl Table {
     pub fn new(rng: &mut Rng) -> Table {
-        Table { places: rng.map(), hash: rng.hash_state() }
-    }
-
-    pub fn insert(&mut self, place: Place, index: u32) {
-        self.places.entry(place).or_default().push(index);
-    }
-
-    pub fn remove(&mut self, place: Place, index: u32) {
-        let Some(indices) = self.places.get_mut(&place) else { return };
-        indices.retain(|&mut i| i != index);
-        if indices.is_empty() {
-            self.places.remove(&place);
+        Table {
+            connected: rng.map(),
+            exact: rng.map(),
+            any4: rng.map(),
+            any6: rng.map(),
+            any_port: Indices::new(),
+            hash: rng.hash_state(),
         }
     }
 
-    /// The sockets at a place that may have what `key` stands for.
-    fn at<'a>(
-        &'a self,
-        place: Place,
-        sockets: &'a Slab<DatagramSocket>,
-        key: &'a Key,
-    ) -> impl DoubleEndedIterator<Item = (u32, &'a DatagramSocket)> + 'a {
-        let indices = self.places.get(&place).map(|indices| &indices[..]).unwrap_or_default();
-        indices.iter().filter_map(move |&index| {
-            let socket = sockets.get(index as usize)?;
-            let v6_only = socket.options.v6_only && key.local.is_ipv4();
-            let fits = socket.takes_from(key.interface) && !v6_only && (key.own || socket.options.transparent);
-            fits.then_some((index, socket))
-        })
+    pub fn insert(&mut self, place: Place, index: u32) {
+        match place {
+            Place::Connected { local, peer } => self.connected.entry(both(local, peer)).or_default(),
+            Place::Bound(local) => match local.ip() {
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED) => self.any4.entry(local.port()).or_default(),
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED) => self.any6.entry(local.port()).or_default(),
+                ip => self.exact.entry((bits(ip), local.port())).or_default(),
+            },
+            Place::AnyPort => &mut self.any_port,
+        }
+        .push(index);
     }
 
-    fn bound_places(key: &Key) -> [Place; 3] {
+    pub fn remove(&mut self, place: Place, index: u32) {
+        match place {
+            Place::Connected { local, peer } => remove(&mut self.connected, both(local, peer), index),
+            Place::Bound(local) => match local.ip() {
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED) => remove(&mut self.any4, local.port(), index),
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED) => remove(&mut self.any6, local.port(), index),
+                ip => remove(&mut self.exact, (bits(ip), local.port()), index),
+            },
+            Place::AnyPort => self.any_port.retain(|&mut i| i != index),
+        }
+    }
+
+    /// The sockets connected so.
+    fn connected(&self, key: &Key) -> &[u32] {
+        self.connected.get(&both(key.local, key.peer)).map(|indices| &indices[..]).unwrap_or_default()
+    }
+
+    /// The sockets bound so, in three lists.
+    fn bound(&self, key: &Key) -> [&[u32]; 3] {
         let port = key.local.port();
-        let any = |ip: IpAddr| Place::Bound(SocketAddr::new(ip, port));
-        [Place::Bound(key.local), any(Ipv4Addr::UNSPECIFIED.into()), any(Ipv6Addr::UNSPECIFIED.into())]
+        let lists = [self.exact.get(&(bits(key.local.ip()), port)), self.any4.get(&port), self.any6.get(&port)];
+        lists.map(|list| list.map(|indices| &indices[..]).unwrap_or_default())
     }
 
     /// The socket that a datagram is for.
     pub fn find(&self, sockets: &Slab<DatagramSocket>, key: &Key) -> Option<u32> {
-        let connected = self.at(Place::Connected { local: key.local, peer: key.peer }, sockets, key);
         // One bound to the device before one that is not; the latest of equals.
+        let connected = fitting(self.connected(key), sockets, key);
         if let Some((index, _)) = connected.max_by_key(|(_, s)| s.options.bind_to_device.is_some()) {
             return Some(index);
         }
         let mut best: Option<(u32, u32)> = None;
         let mut group = Indices::new();
-        for place in Self::bound_places(key) {
-            for (index, socket) in self.at(place, sockets, key) {
+        for list in self.bound(key) {
+            for (index, socket) in fitting(list, sockets, key) {
                 let points = score(socket);
                 if best.is_some_and(|(_, top)| points < top) {
                     continue;
@@ -106,21 +134,45 @@ impl Table {
             }
         }
         if group.len() > 1 && best.is_some_and(|(index, _)| group.contains(&index)) {
-            return group.get(self.hash.hash_one((key.local, key.peer)) as usize % group.len()).copied();
+            return group.get(self.hash.hash_one(both(key.local, key.peer)) as usize % group.len()).copied();
         }
         let bound = best.map(|(index, _)| index);
-        bound.or_else(|| self.at(Place::AnyPort, sockets, key).next_back().map(|(index, _)| index))
+        bound.or_else(|| fitting(&self.any_port, sockets, key).next_back().map(|(index, _)| index))
     }
 
     /// All sockets that a broadcast or multicast datagram is for.
     pub fn find_all(&self, sockets: &Slab<DatagramSocket>, key: &Key) -> Indices {
-        let connected = self.at(Place::Connected { local: key.local, peer: key.peer }, sockets, key);
-        let bound = Self::bound_places(key).into_iter().flat_map(|place| self.at(place, sockets, key));
-        let mut all: Indices = connected.chain(bound).map(|(index, _)| index).collect();
+        let [exact, any4, any6] = self.bound(key);
+        let lists = [self.connected(key), exact, any4, any6];
+        let all = lists.into_iter().flat_map(|list| fitting(list, sockets, key));
+        let mut all: Indices = all.map(|(index, _)| index).collect();
         if all.is_empty() {
-            all.extend(self.at(Place::AnyPort, sockets, key).map(|(index, _)| index));
+            all.extend(fitting(&self.any_port, sockets, key).map(|(index, _)| index));
         }
         all
+    }
+}
+
+/// Those of a list that may have what `key` stands for.
+fn fitting<'a>(
+    list: &'a [u32],
+    sockets: &'a Slab<DatagramSocket>,
+    key: &'a Key,
+) -> impl DoubleEndedIterator<Item = (u32, &'a DatagramSocket)> + 'a {
+    list.iter().filter_map(move |&index| {
+        let socket = sockets.get(index as usize)?;
+        let v6_only = socket.options.v6_only && key.local.is_ipv4();
+        let fits = socket.takes_from(key.interface) && !v6_only && (key.own || socket.options.transparent);
+        fits.then_some((index, socket))
+    })
+}
+
+fn remove<K: Hash + Eq>(lists: &mut Map<K, Indices>, key: K, index: u32) {
+    if let Some(indices) = lists.get_mut(&key) {
+        indices.retain(|&mut i| i != index);
+        if indices.is_empty() {
+            lists.remove(&key);
+        }
     }
 }
 
