@@ -8,6 +8,7 @@
 pub mod stream;
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -67,6 +68,8 @@ pub struct World {
     pub ours: Stream,
     pub theirs: Stream,
     live: Rc<RefCell<Live>>,
+    /// The latest acknowledgement number that the victim sent to each port.
+    acknowledged: Rc<RefCell<HashMap<u16, SeqNumber>>>,
     /// The next datagram's number, when the last was sent, and how many answers were right.
     asked: u32,
     asked_at: Instant,
@@ -109,11 +112,18 @@ impl World {
         net.connect((victim, at), (peer, peer_at), link.clone(), link);
         let live = Rc::new(RefCell::new(Live::default()));
         let notes = live.clone();
+        let acknowledged = Rc::new(RefCell::new(HashMap::new()));
+        let acks = acknowledged.clone();
         net.observe(Box::new(move |_, _, from, frame| {
             if let Err(what) = check_frame(frame, MTU.into()) {
                 panic!("{} sent {what}", if from == 0 { "the victim" } else { "the peer" });
             }
-            notes.borrow_mut().note(from == 0, frame);
+            let bytes = frame.to_vec();
+            let Some(fields) = tcp_fields(&bytes) else { return };
+            if from == 0 {
+                acks.borrow_mut().insert(fields.dst_port, fields.ack);
+            }
+            notes.borrow_mut().note(from == 0, &bytes, &fields);
         }));
 
         let host = net.host(victim);
@@ -140,6 +150,7 @@ impl World {
             ours,
             theirs,
             live,
+            acknowledged,
             asked: 0,
             asked_at: Instant::ZERO,
             answered: 0,
@@ -200,6 +211,11 @@ impl World {
     /// What an eavesdropper knows.
     pub fn live(&self) -> Live {
         *self.live.borrow()
+    }
+
+    /// The latest acknowledgement number that the victim sent to its peer's port.
+    pub fn last_ack_to(&self, port: u16) -> SeqNumber {
+        self.acknowledged.borrow()[&port]
     }
 
     pub fn drops(&mut self) -> Drops {
@@ -323,19 +339,16 @@ impl World {
         stream.abort(&mut self.net);
         self.ticks(100);
         other.abort(&mut self.net);
+        self.ticks(3000);
+        // What was still under way.
+        self.forgive(&[DropReason::NoSocket]);
     }
 }
 
 impl Live {
-    fn note(&mut self, by_victim: bool, frame: &Packet) {
-        let bytes = frame.to_vec();
-        let Ok((_, packet)) = EthernetHeader::parse(&bytes) else { return };
-        let Ok((ip, payload)) = Ipv4View::parse(packet) else { return };
-        if ip.header.protocol() != Protocol::TCP || ip.header.src() == ATTACKER.ip || ip.header.dst() == ATTACKER.ip {
-            return;
-        }
+    fn note(&mut self, by_victim: bool, frame: &[u8], fields: &TcpFields) {
+        let Ok((_, payload)) = Ipv4View::parse(&frame[EthernetHeader::LEN..]) else { return };
         let Ok((tcp, data)) = TcpView::parse(payload) else { return };
-        let fields = tcp.header.fields();
         let timestamp = TcpOptions::parse(tcp.options).ok().and_then(|o| o.timestamps).map(|t| t.0);
         if self.port == 0 {
             self.port = if by_victim { fields.dst_port } else { fields.src_port };
@@ -354,6 +367,17 @@ impl Live {
             self.peer_timestamp = timestamp.unwrap_or(self.peer_timestamp);
         }
     }
+}
+
+/// The TCP header's values, if the frame is a segment of the conversation.
+fn tcp_fields(frame: &[u8]) -> Option<TcpFields> {
+    let (_, packet) = EthernetHeader::parse(frame).ok()?;
+    let (ip, payload) = Ipv4View::parse(packet).ok()?;
+    let strange = [ip.header.src(), ip.header.dst()].iter().any(|ip| ![VICTIM.ip, PEER.ip].contains(ip));
+    if ip.header.protocol() != Protocol::TCP || ip.header.is_fragment() || strange {
+        return None;
+    }
+    Some(TcpView::parse(payload).ok()?.0.header.fields())
 }
 
 /// A segment's header: sequence and acknowledgement numbers 0, window 1,000.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use wireway_lab::{HostId, Network};
-use wireway_stack::{Domain, Error, Kind, ReceiveFlags, SendFlags, Shutdown, SocketId};
+use wireway_stack::{Domain, Error, Kind, SendFlags, Shutdown, SocketId};
 
 /// The byte at a position of every stream.
 pub fn byte(position: u64) -> u8 {

@@ -10,4 +10,5 @@ mod fragment;
 mod icmp;
 mod ipv4;
 mod offload;
+mod tcp;
 mod udp;
