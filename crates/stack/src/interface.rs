@@ -271,3 +271,106 @@ impl InterfaceConfig {
         if sane { Ok(()) } else { Err(Error::InvalidArgument) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wireway_packet::software::TCP_CHECKSUM_OFFSET;
+    use wireway_packet::{Checksum, SegmentKind, Segmentation, Slice};
+    use wireway_wire::zerocopy::IntoBytes;
+    use wireway_wire::{
+        EtherType, EthernetHeader, Ipv4Fields, Ipv4Header, Protocol, SeqNumber, Sum, TcpFields, TcpFlags, TcpHeader,
+        TcpView,
+    };
+
+    use super::*;
+
+    /// A frame with a super-segment of 3,000 bytes, to be cut by 1,000.
+    fn super_segment() -> Packet {
+        let fields = TcpFields {
+            src_port: 1,
+            dst_port: 2,
+            seq: SeqNumber(100),
+            ack: SeqNumber(0),
+            flags: TcpFlags::ACK,
+            window: 9,
+            urgent: 0,
+        };
+        let (src, dst) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
+        let mut tcp = TcpHeader::new(&fields, 0);
+        tcp.checksum.set(Sum::pseudo_v4(src, dst, Protocol::TCP, 3020).fold());
+        let mut packet = Packet::from_slice(Slice::copy_from(&[7; 3000]));
+        packet.prepend(TcpHeader::LEN).copy_from_slice(tcp.as_bytes());
+        let offload = packet.offload_mut();
+        offload.checksum = Checksum::Partial { start: 0, offset: TCP_CHECKSUM_OFFSET };
+        offload.segmentation = Some(Segmentation { kind: SegmentKind::Tcp4, size: 1000, header_len: 20 });
+        let fields = Ipv4Fields {
+            tos: 0,
+            payload_len: 3020,
+            ident: 0,
+            dont_fragment: true,
+            more_fragments: false,
+            fragment_offset: 0,
+            ttl: 64,
+            protocol: Protocol::TCP,
+            src,
+            dst,
+        };
+        packet.prepend(Ipv4Header::LEN).copy_from_slice(Ipv4Header::new(&fields, &[]).as_bytes());
+        let header = EthernetHeader::new(MacAddr::BROADCAST, MacAddr::ZERO, EtherType::IPV4);
+        packet.prepend(EthernetHeader::LEN).copy_from_slice(header.as_bytes());
+        packet
+    }
+
+    fn interface(features: Features) -> Interface {
+        let config = InterfaceConfig { features, ..InterfaceConfig::ethernet("eth0", MacAddr::ZERO, 1500) };
+        Interface::new(InterfaceId(1), &config)
+    }
+
+    #[test]
+    fn what_the_nic_does_not_do_is_done_at_transmit() {
+        let mut eth0 = interface(Features::default());
+        eth0.enqueue(super_segment()).unwrap();
+        eth0.enqueue(Packet::copy_from(b"next")).unwrap();
+        for seq in [100, 1100, 2100] {
+            let frame = eth0.transmit().unwrap().to_vec();
+            let segment = &frame[34..];
+            let mut sum =
+                Sum::pseudo_v4([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), Protocol::TCP, segment.len() as u32);
+            sum.add_bytes(segment);
+            assert!(sum.is_valid());
+            let (view, payload) = TcpView::parse(segment).unwrap();
+            assert_eq!((view.header.seq(), payload.len()), (SeqNumber(seq), 1000));
+        }
+        assert_eq!(eth0.transmit().unwrap().to_vec(), b"next");
+        assert!(eth0.transmit().is_none());
+        assert_eq!(eth0.statistics.tx_packets, 4);
+    }
+
+    #[test]
+    fn what_the_nic_does_is_left_to_it() {
+        let mut eth0 = interface(Features { tx_checksum: true, tcp_segmentation: true });
+        eth0.enqueue(super_segment()).unwrap();
+        let frame = eth0.transmit().unwrap();
+        assert_eq!(frame.len(), 3054);
+        assert_eq!(frame.offload(), super_segment().offload());
+        // Checksums only: the segments' are left to it.
+        let mut eth0 = interface(Features { tx_checksum: true, tcp_segmentation: false });
+        eth0.enqueue(super_segment()).unwrap();
+        let frame = eth0.transmit().unwrap();
+        assert_eq!(frame.len(), 1054);
+        assert!(matches!(frame.offload().checksum, Checksum::Partial { .. }));
+    }
+
+    #[test]
+    fn networks() {
+        let cidr = |address: [u8; 4], prefix_len| Cidr { address: IpAddr::from(address), prefix_len };
+        assert_eq!(cidr([10, 1, 2, 3], 24).network(), IpAddr::from([10, 1, 2, 0]));
+        assert_eq!(cidr([10, 1, 2, 3], 0).network(), IpAddr::from([0, 0, 0, 0]));
+        assert_eq!(cidr([10, 1, 2, 3], 32).network(), IpAddr::from([10, 1, 2, 3]));
+        assert!(cidr([10, 1, 2, 3], 8).contains([10, 9, 9, 9].into()));
+        assert!(!cidr([10, 1, 2, 3], 8).contains("::10.1.2.3".parse().unwrap()));
+        assert_eq!(cidr([10, 1, 2, 3], 24).broadcast(), Some(Ipv4Addr::new(10, 1, 2, 255)));
+        assert_eq!((cidr([10, 1, 2, 3], 31).broadcast(), cidr([10, 1, 2, 3], 32).broadcast()), (None, None));
+        assert!(!cidr([10, 1, 2, 3], 33).is_valid());
+    }
+}

@@ -163,6 +163,8 @@ pub(crate) struct IcmpError<'a> {
     pub error: Error,
     /// Whether the error ends a connected datagram socket's call (Linux's icmp_err_convert); else only a socket that asked is told.
     pub fatal: bool,
+    /// The message's type and code.
+    pub icmp: (u8, u8),
     /// Who sent it, and how it came in.
     pub from: IpAddr,
     pub interface: InterfaceId,

@@ -11,13 +11,14 @@ use wireway_wire::{Icmpv4Header, Icmpv4Type, Ipv4Header, Protocol, Sum};
 
 use crate::counters::{Counter, DropReason};
 use crate::event::Ready;
-use crate::net::{IcmpError, IcmpErrorKind, Inbound, IpMeta, Net, RouteKind};
+use crate::net::{IcmpError, Inbound, IpMeta, Net, RouteKind};
 use crate::rng::Map;
 use crate::socket::address::{covers, to_bind, to_destination, unspecified};
 use crate::socket::datagram::DatagramSocket;
 use crate::socket::port::{Binding, Ports, Rules};
 use crate::socket::{
-    DatagramInfo, Domain, Kind, ReceiveFlags, Shutdown, SocketFamily, SocketId, SocketOption, SocketOptions,
+    DatagramInfo, Domain, Kind, ReceiveFlags, Shutdown, SocketError, SocketFamily, SocketId, SocketOption,
+    SocketOptions,
 };
 use crate::udp::send_unreachable;
 use crate::{Error, MtuDiscover, Result};
@@ -113,7 +114,7 @@ impl Raw {
         }
     }
 
-    /// An ICMP error about a packet that was sent: a connected socket's pending error if it is a hard one, as on Linux.
+    /// An ICMP error about a packet that was sent.
     pub fn icmp_error(&mut self, net: &mut Net, now: Instant, error: &IcmpError<'_>) {
         let echo = error.protocol == Protocol::ICMP.0 && error.quoted.first() == Some(&Icmpv4Type::ECHO_REQUEST.0);
         let ident = match error.quoted {
@@ -128,14 +129,12 @@ impl Raw {
             if !covers(common.local.ip(), common.options.v6_only, error.source) {
                 continue;
             }
-            let mut fatal = error.fatal;
-            if let IcmpErrorKind::TooBig(mtu) = error.kind {
-                net.learn_path_mtu(now, error.destination, mtu);
-                fatal = common.options.mtu_discover != MtuDiscover::Dont;
+            // A raw socket that is connected elsewhere sent none of it.
+            if common.peer.is_some_and(|peer| peer.ip() != error.destination) {
+                continue;
             }
-            if fatal && common.peer.is_some_and(|peer| peer.ip() == error.destination) {
-                common.set_error(net, error.error);
-            }
+            let port = if socket.kind == Kind::Ping { ident.unwrap_or(0) } else { 0 };
+            common.receive_error(net, now, error, SocketAddr::new(error.destination, port), error.quoted);
         }
     }
 
@@ -330,6 +329,10 @@ impl Raw {
         flags: ReceiveFlags,
     ) -> Result<DatagramInfo> {
         self.get_mut(id)?.common.recv_from(buffer, flags)
+    }
+
+    pub fn recv_error(&mut self, id: SocketId) -> Result<SocketError> {
+        self.get_mut(id)?.common.recv_error()
     }
 
     pub fn take_event(&mut self, id: SocketId) -> Option<Ready> {

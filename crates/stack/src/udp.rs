@@ -13,12 +13,12 @@ use wireway_wire::{Icmpv4Type, Ipv4Fields, Ipv4Header, Protocol, Sum, UdpHeader}
 
 use crate::counters::{Counter, DropReason};
 use crate::event::Ready;
-use crate::net::{IcmpError, IcmpErrorKind, Inbound, IpMeta, Net, RouteKind};
+use crate::net::{IcmpError, Inbound, IpMeta, Net, RouteKind};
 use crate::socket::address::{to_bind, to_destination, unspecified};
 use crate::socket::datagram::DatagramSocket;
 use crate::socket::port::{Binding, Ports, Rules};
 use crate::socket::{
-    DatagramInfo, Domain, ReceiveFlags, Shutdown, SocketFamily, SocketId, SocketOption, SocketOptions,
+    DatagramInfo, Domain, ReceiveFlags, Shutdown, SocketError, SocketFamily, SocketId, SocketOption, SocketOptions,
 };
 use crate::{Error, MtuDiscover, Result};
 
@@ -136,8 +136,7 @@ impl Udp {
         }
     }
 
-    /// An ICMP error about a datagram that was sent (RFC 1122 §4.1.3.3): a connected socket's pending error if it is a hard one,
-    /// as on Linux.
+    /// An ICMP error about a datagram that was sent (RFC 1122 §4.1.3.3).
     pub fn icmp_error(&mut self, net: &mut Net, now: Instant, error: &IcmpError<'_>) {
         let &[a, b, c, d, ..] = error.quoted else { return };
         let key = Key {
@@ -150,14 +149,8 @@ impl Udp {
             return net.counters.count(Counter::IcmpInErrors);
         };
         let Some(socket) = self.sockets.get_mut(index as usize) else { return };
-        let mut fatal = error.fatal;
-        if let IcmpErrorKind::TooBig(mtu) = error.kind {
-            net.learn_path_mtu(now, error.destination, mtu);
-            fatal = socket.options.mtu_discover != MtuDiscover::Dont;
-        }
-        if fatal && socket.peer == Some(key.peer) {
-            socket.set_error(net, error.error);
-        }
+        let payload = error.quoted.get(UdpHeader::LEN..).unwrap_or_default();
+        socket.receive_error(net, now, error, key.peer, payload);
     }
 
     // Datagrams out.
@@ -214,6 +207,7 @@ impl Udp {
             interface: options.bind_to_device,
             ..IpMeta::new(local.ip(), peer.ip(), Protocol::UDP.0, options.ttl.unwrap_or(default_ttl))
         };
+        let receive_errors = options.receive_errors;
         let mut packet = Packet::copy_from(data);
         let mut header = UdpHeader::new(local.port(), peer.port(), len as u16);
         if let (IpAddr::V4(from), IpAddr::V4(to)) = (local.ip(), peer.ip()) {
@@ -224,10 +218,10 @@ impl Udp {
         net.counters.count(Counter::UdpOutDatagrams);
         match net.send_ip(now, &meta, packet) {
             Ok(()) => Ok(data.len()),
-            // Dropped at a full queue, which was counted: on Linux too the program does not hear of it (without IP_RECVERR).
+            // Dropped at a full queue, which was counted: as on Linux the program does not hear of it, unless it wants to.
             Err(Error::NoBuffers) => {
                 net.counters.count(Counter::UdpSndbufErrors);
-                Ok(data.len())
+                if receive_errors { Err(Error::NoBuffers) } else { Ok(data.len()) }
             }
             Err(error) => Err(error),
         }
@@ -371,6 +365,10 @@ impl Udp {
         flags: ReceiveFlags,
     ) -> Result<DatagramInfo> {
         self.parts(id)?.0.recv_from(buffer, flags)
+    }
+
+    pub fn recv_error(&mut self, id: SocketId) -> Result<SocketError> {
+        self.parts(id)?.0.recv_error()
     }
 
     pub fn take_event(&mut self, id: SocketId) -> Option<Ready> {

@@ -306,3 +306,38 @@ fn a_raw_socket_of_a_gateway_sees_messages_for_others_and_answers_in_their_name(
     assert_eq!(bench.sent_icmp().unwrap().0, OURS);
     assert!(bench.recv(raw).is_ok());
 }
+
+#[test]
+fn a_socket_that_wants_errors_gets_soft_ones_too_with_their_quotation() {
+    let mut bench = Bench::resolved();
+    let id = bench.udp(5);
+    bench.host.set_option(bench.now, id, SocketOption::ReceiveErrors(true)).unwrap();
+    bench.receive(&error_about_ours(Icmpv4Type::TIME_EXCEEDED, time_exceeded::TTL));
+    assert!(bench.host.ready(id).contains(Ready::ERR));
+    assert_eq!(bench.recv(id), Err(Error::HostUnreachable));
+    let told = bench.host.recv_error(id).unwrap();
+    assert_eq!((told.error, told.kind, told.code, told.info), (Error::HostUnreachable, 11, 0, 0));
+    assert_eq!((told.offender, told.destination), (Ipv4Addr::new(10, 0, 0, 3).into(), at(PEER, 9)));
+    assert_eq!(told.payload, b"data");
+    assert_eq!(bench.host.recv_error(id), Err(Error::WouldBlock));
+    assert!(!bench.host.ready(id).contains(Ready::ERR));
+    // It is bounded.
+    for _ in 0..1000 {
+        bench.receive(&error_about_ours(Icmpv4Type::TIME_EXCEEDED, time_exceeded::TTL));
+    }
+    let count = std::iter::from_fn(|| bench.host.recv_error(id).ok()).count();
+    assert_eq!(count, 64);
+
+    // A neighbour that does not answer is such an error, from ourselves.
+    let mut bench = Bench::new();
+    let ping = bench.host.socket(Domain::Inet, Kind::Ping).unwrap();
+    bench.host.set_option(bench.now, ping, SocketOption::ReceiveErrors(true)).unwrap();
+    let request = [8, 0, 0, 0, 0, 0, 0, 7, b'h', b'i'];
+    bench.host.send_to(bench.now, ping, &request, Some(at(PEER, 0)), None).unwrap();
+    bench.run_for(Duration::from_secs(4));
+    let told = bench.host.recv_error(ping).unwrap();
+    let code = unreachable::HOST;
+    assert_eq!((told.error, told.kind, told.code, told.offender), (Error::HostUnreachable, 3, code, OURS.into()));
+    let (header, data) = Icmpv4Header::parse(&told.payload).unwrap();
+    assert_eq!((header.sequence(), data), (7, &b"hi"[..]));
+}

@@ -506,3 +506,13 @@ fn bad_interfaces_and_routes_are_refused() {
     assert_eq!(bench.host.add_route(wide), Err(Error::InvalidArgument));
     assert_eq!(bench.host.remove_route(&wide), Err(Error::InvalidArgument));
 }
+
+#[test]
+fn a_loopback_source_never_leaves_the_host() {
+    let mut bench = Bench::resolved();
+    let id = bench.host.socket(Domain::Inet, Kind::Datagram).unwrap();
+    bench.host.bind(id, at(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    assert_eq!(bench.host.send_to(bench.now, id, b"x", Some(at(PEER, 9)), None), Err(Error::InvalidArgument));
+    assert!(bench.sent().is_empty());
+    bench.assert_dropped(DropReason::IpLocalNet, 1);
+}

@@ -49,7 +49,10 @@ impl Net {
                 frame.trim_front(EthernetHeader::LEN);
                 self.receive_arp(now, interface, frame);
             }
-            _ => self.drop_packet(DropReason::UnhandledProtocol, frame),
+            _ => {
+                at.statistics.rx_dropped += 1;
+                self.drop_packet(DropReason::UnhandledProtocol, frame);
+            }
         }
         None
     }

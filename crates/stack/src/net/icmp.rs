@@ -27,13 +27,13 @@ pub(crate) struct QuotedError {
     kind: IcmpErrorKind,
     error: Error,
     fatal: bool,
+    icmp: (u8, u8),
     from: IpAddr,
     interface: InterfaceId,
     source: IpAddr,
     destination: IpAddr,
     protocol: u8,
-    quoted: [u8; 64],
-    len: usize,
+    quoted: Vec<u8>,
 }
 
 impl QuotedError {
@@ -42,12 +42,13 @@ impl QuotedError {
             kind: self.kind,
             error: self.error,
             fatal: self.fatal,
+            icmp: self.icmp,
             from: self.from,
             interface: self.interface,
             source: self.source,
             destination: self.destination,
             protocol: self.protocol,
-            quoted: self.quoted.get(..self.len).unwrap_or_default(),
+            quoted: &self.quoted,
         }
     }
 }
@@ -167,20 +168,17 @@ impl Net {
         if quoted.payload.len() < 8 || quoted.ip.header.fragment_offset() != 0 {
             return self.malformed_icmp(inbound);
         }
-        let mut bytes = [0; 64];
-        let len = quoted.payload.len().min(bytes.len());
-        bytes[..len].copy_from_slice(&quoted.payload[..len]);
         Some(IcmpInbound::Error(QuotedError {
             kind,
             error,
             fatal,
+            icmp: (header.kind.0, header.code),
             from: inbound.source,
             interface: inbound.interface,
             source,
             destination: quoted.ip.header.dst().into(),
             protocol: quoted.ip.header.protocol().0,
-            quoted: bytes,
-            len,
+            quoted: quoted.payload.into(),
         }))
     }
 

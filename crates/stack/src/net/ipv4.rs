@@ -191,6 +191,11 @@ impl Net {
             Ok(d) => (d.route, d.next_hop, d.mtu_locked, d.neighbour),
             Err(error) => return Err(self.no_route(packet, error)),
         };
+        if source.is_loopback() && route.kind != RouteKind::Local {
+            // RFC 1122 §3.2.1.3 (g): never outside a host.
+            self.drop_packet(DropReason::IpLocalNet, packet);
+            return Err(Error::InvalidArgument);
+        }
         let mtu = usize::from(if meta.ignore_path_mtu { route.interface_mtu } else { route.mtu });
         let total = Ipv4Header::LEN + packet.len();
         let longest = match packet.offload().segmentation {

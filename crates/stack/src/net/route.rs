@@ -194,11 +194,6 @@ impl Net {
         self.destination(destination, interface).map(|d| d.route)
     }
 
-    /// Changes whenever an earlier answer of [`route`](Self::route) may have: a transport may keep a route until then.
-    pub fn route_generation(&self) -> u32 {
-        self.destinations.generation
-    }
-
     /// Whether `address` is one of the host's own (any of 127/8 too).
     pub fn is_local(&self, address: IpAddr) -> bool {
         match address {

@@ -214,6 +214,16 @@ impl Host {
         Ok(info)
     }
 
+    /// Takes the oldest error of a datagram socket's error queue (MSG_ERRQUEUE; see [`SocketOption::ReceiveErrors`]). EAGAIN if there is
+    /// none, EOPNOTSUPP on TCP.
+    pub fn recv_error(&mut self, id: SocketId) -> Result<SocketError> {
+        match id.family {
+            SocketFamily::Tcp => Err(Error::NotSupported),
+            SocketFamily::Udp => self.udp.recv_error(id),
+            SocketFamily::Raw => self.raw.recv_error(id),
+        }
+    }
+
     /// Closes one or both directions.
     pub fn shutdown(&mut self, now: Instant, id: SocketId, how: Shutdown) -> Result<()> {
         match id.family {

@@ -3,19 +3,22 @@
 use core::net::SocketAddr;
 use std::collections::VecDeque;
 
-use wireway_packet::{Packet, Writer};
+use wireway_packet::{Instant, Packet, Writer};
 
 use super::address::{present, unspecified};
 use super::options::datagram_defaults;
-use super::{DatagramInfo, Domain, ReceiveFlags, Shutdown, SocketId, SocketOption, SocketOptions};
+use super::{DatagramInfo, Domain, ReceiveFlags, Shutdown, SocketError, SocketId, SocketOption, SocketOptions};
 use crate::counters::DropReason;
 use crate::event::{Dirty, Ready};
-use crate::net::{Inbound, Net, Route};
+use crate::net::{IcmpError, IcmpErrorKind, Inbound, Net, Route};
 use crate::{Error, MtuDiscover, Result, Settings};
 
 /// SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF of Linux.
 pub(crate) const MIN_RECEIVE_BUFFER: usize = 2304;
 pub(crate) const MIN_SEND_BUFFER: usize = 4608;
+
+/// Errors that wait for the program.
+const ERRORS: usize = 64;
 
 /// A datagram that waits for the program.
 struct Queued {
@@ -36,6 +39,7 @@ pub(crate) struct DatagramSocket {
     pub local: SocketAddr,
     pub peer: Option<SocketAddr>,
     error: Option<Error>,
+    errors: VecDeque<SocketError>,
     dirty: Dirty,
     queue: VecDeque<Queued>,
     memory: usize,
@@ -52,6 +56,7 @@ impl DatagramSocket {
             local: SocketAddr::new(unspecified(domain), 0),
             peer: None,
             error: None,
+            errors: VecDeque::new(),
             dirty: Dirty::default(),
             queue: VecDeque::new(),
             memory: 0,
@@ -89,9 +94,49 @@ impl DatagramSocket {
         true
     }
 
-    pub fn set_error(&mut self, net: &mut Net, error: Error) {
-        self.error = Some(error);
+    /// An ICMP error about a datagram to `destination`, of whose payload `payload` was quoted. As on Linux it is told if it is a hard one
+    /// and the socket connected, or (IP_RECVERR) in any case.
+    pub fn receive_error(
+        &mut self,
+        net: &mut Net,
+        now: Instant,
+        error: &IcmpError<'_>,
+        destination: SocketAddr,
+        payload: &[u8],
+    ) {
+        let mut fatal = error.fatal;
+        let mut info = 0;
+        if let IcmpErrorKind::TooBig(mtu) = error.kind {
+            net.learn_path_mtu(now, error.destination, mtu);
+            fatal = self.options.mtu_discover != MtuDiscover::Dont;
+            info = mtu.into();
+            if !fatal {
+                return;
+            }
+        }
+        if self.options.receive_errors {
+            // What does not fit is known by the pending error at least.
+            if self.errors.len() < ERRORS {
+                self.errors.push_back(SocketError {
+                    error: error.error,
+                    kind: error.icmp.0,
+                    code: error.icmp.1,
+                    info,
+                    offender: error.from,
+                    interface: error.interface,
+                    destination: present(self.domain, destination),
+                    payload: payload.into(),
+                });
+            }
+        } else if !fatal || self.peer.is_none() {
+            return;
+        }
+        self.error = Some(error.error);
         net.events.mark(self.id, &mut self.dirty);
+    }
+
+    pub fn recv_error(&mut self) -> Result<SocketError> {
+        self.errors.pop_front().ok_or(Error::WouldBlock)
     }
 
     pub fn take_error(&mut self) -> Option<Error> {
@@ -109,7 +154,7 @@ impl DatagramSocket {
         ready.set(Ready::IN, !self.queue.is_empty() || self.shut_read);
         ready.set(Ready::RDHUP, self.shut_read);
         ready.set(Ready::HUP, self.shut_read && self.shut_write);
-        ready.set(Ready::ERR, self.error.is_some());
+        ready.set(Ready::ERR, self.error.is_some() || !self.errors.is_empty());
         ready
     }
 
@@ -209,6 +254,10 @@ impl DatagramSocket {
             SocketOption::V6Only(_) if self.local.port() != 0 => return Err(Error::InvalidArgument),
             SocketOption::V6Only(on) => options.v6_only = on,
             SocketOption::Transparent(on) => options.transparent = on,
+            SocketOption::ReceiveErrors(on) => {
+                options.receive_errors = on;
+                self.errors.clear();
+            }
             _ => return Err(Error::NoProtocolOption),
         }
         Ok(())

@@ -93,6 +93,27 @@ pub struct DatagramInfo {
     pub tos: u8,
 }
 
+/// An ICMP error about a datagram that a socket sent (Linux's `struct sock_extended_err`, of origin SO_EE_ORIGIN_ICMP).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketError {
+    /// What it means.
+    pub error: crate::Error,
+    /// The ICMP message's type and code.
+    pub kind: u8,
+    /// See `kind`.
+    pub code: u8,
+    /// The path's MTU in bytes, of "fragmentation needed"; else 0.
+    pub info: u32,
+    /// Who sent the error (SO_EE_OFFENDER).
+    pub offender: core::net::IpAddr,
+    /// By which interface it came in.
+    pub interface: crate::InterfaceId,
+    /// Where the datagram was sent to (port 0 for raw sockets, the identifier for ping sockets).
+    pub destination: SocketAddr,
+    /// What was quoted of its payload. Of a ping socket this begins with the ICMP header, as what was sent did.
+    pub payload: Vec<u8>,
+}
+
 /// How [`Host::refuse`](crate::Host::refuse) answers a held connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {

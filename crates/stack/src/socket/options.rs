@@ -38,6 +38,9 @@ pub enum SocketOption {
     V6Only(bool),
     /// IP_TRANSPARENT, as the gateway uses it: bind and send from any address, receive for any address and port.
     Transparent(bool),
+    /// IP_RECVERR on datagram kinds: every ICMP error about what the socket sent becomes its pending error, soft ones and those of a
+    /// socket that is not connected too, and stands in the queue that [`Host::recv_error`](crate::Host::recv_error) reads.
+    ReceiveErrors(bool),
     /// TCP: a new connection waits for [`Host::admit`](crate::Host::admit) or [`Host::refuse`](crate::Host::refuse) before the SYN is answered.
     HoldIncoming(bool),
     /// TCP_NODELAY
@@ -101,6 +104,7 @@ pub struct SocketOptions {
     pub mtu_discover: MtuDiscover,
     pub v6_only: bool,
     pub transparent: bool,
+    pub receive_errors: bool,
     pub hold_incoming: bool,
     pub no_delay: bool,
     pub cork: bool,
@@ -184,6 +188,7 @@ pub(crate) fn datagram_defaults(settings: &crate::Settings) -> SocketOptions {
         mtu_discover: MtuDiscover::default(),
         v6_only: false,
         transparent: false,
+        receive_errors: false,
         hold_incoming: false,
         no_delay: false,
         cork: false,

@@ -174,3 +174,131 @@ fn pick(range: (u16, u16), start: u32, parity: u32, mut free: impl FnMut(u16) ->
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv4Addr;
+
+    use super::*;
+
+    fn binding(last: u8) -> Binding {
+        Binding {
+            address: Ipv4Addr::new(10, 0, 0, last).into(),
+            v6_only: false,
+            device: None,
+            reuse_address: false,
+            reuse_port: false,
+            listening: false,
+            by_connect: false,
+        }
+    }
+
+    fn ports(rules: Rules) -> (Ports, Rng) {
+        let mut rng = Rng::new([1; 32]);
+        (Ports::new(rules, &mut rng), rng)
+    }
+
+    #[test]
+    fn tcp_shares_by_reuse_address_unless_one_listens() {
+        let (mut ports, _) = ports(Rules::Tcp);
+        let willing = Binding { reuse_address: true, ..binding(1) };
+        let listener = Binding { listening: true, ..willing };
+        ports.bind(80, willing).unwrap();
+        assert_eq!(ports.bind(80, binding(1)), Err(Error::AddressInUse));
+        ports.bind(80, willing).unwrap();
+        // The second of them to listen is refused, as in Linux's inet_csk_listen_start.
+        ports.release(80, &willing);
+        ports.bind(80, listener).unwrap();
+        assert!(ports.conflicts(80, &listener));
+        assert!(ports.conflicts(80, &willing));
+        let group = Binding { reuse_port: true, ..listener };
+        ports.bind(81, group).unwrap();
+        ports.bind(81, group).unwrap();
+        assert_eq!(ports.bind(81, listener), Err(Error::AddressInUse));
+    }
+
+    #[test]
+    fn a_server_comes_back_while_its_old_connections_are_there() {
+        let (mut ports, _) = ports(Rules::Tcp);
+        let listener = Binding { reuse_address: true, listening: true, ..binding(0) };
+        let connection = Binding { listening: false, ..listener };
+        ports.bind(80, listener).unwrap();
+        for _ in 0..10_000 {
+            ports.acquire(80, connection);
+        }
+        assert_eq!(ports.users[&80].len(), 2, "connections of one class are one entry");
+        ports.release(80, &listener);
+        ports.bind(80, connection).unwrap();
+        // Without SO_REUSEADDR it has to wait for them.
+        assert_eq!(ports.bind(80, Binding { reuse_address: false, ..connection }), Err(Error::AddressInUse));
+        for _ in 0..10_001 {
+            ports.release(80, &connection);
+        }
+        assert!(ports.users.is_empty());
+    }
+
+    #[test]
+    fn devices_and_addresses_apart_do_not_meet() {
+        for rules in [Rules::Tcp, Rules::Udp] {
+            let (mut ports, _) = ports(rules);
+            ports.bind(7, Binding { device: Some(InterfaceId(1)), ..binding(1) }).unwrap();
+            ports.bind(7, Binding { device: Some(InterfaceId(2)), ..binding(1) }).unwrap();
+            ports.bind(7, binding(2)).unwrap();
+            assert_eq!(ports.bind(7, binding(1)), Err(Error::AddressInUse));
+            assert_eq!(
+                ports.bind(7, Binding { address: Ipv4Addr::UNSPECIFIED.into(), ..binding(1) }),
+                Err(Error::AddressInUse)
+            );
+        }
+    }
+
+    #[test]
+    fn connections_elsewhere_share_a_port_and_others_do_not_take_it() {
+        let (mut ports, mut rng) = ports(Rules::Tcp);
+        let remote = |last| SocketAddr::from(([10, 0, 1, last], 80));
+        let local = binding(1).address;
+        let range = (50_000, 50_009);
+        let mut used = Vec::new();
+        for last in 0..200 {
+            let free = |port| !used.contains(&(port, last));
+            let port = ports.connect_any(&mut rng, range, local, remote(last), binding(1), free).unwrap();
+            assert!((50_000..50_010).contains(&port));
+            used.push((port, last));
+        }
+        // To one destination each port serves once; the even ones first.
+        let mut to_one = Vec::new();
+        for _ in 0..10 {
+            let free = |port| !to_one.contains(&port);
+            to_one.push(ports.connect_any(&mut rng, range, local, remote(250), binding(1), free).unwrap());
+        }
+        assert!(to_one[..5].iter().all(|port| port % 2 == 0) && to_one[5..].iter().all(|port| port % 2 == 1));
+        let full = ports.connect_any(&mut rng, range, local, remote(250), binding(1), |_| false);
+        assert_eq!(full, Err(Error::AddressNotAvailable));
+        assert_eq!(ports.bind(to_one[0], binding(1)), Err(Error::AddressInUse));
+        assert_eq!(ports.bind_any(&mut rng, range, binding(1)), Err(Error::AddressInUse));
+        // Nor does connect take a port that was bound.
+        let (mut ports, mut rng) = self::ports(Rules::Tcp);
+        (50_000..50_009).for_each(|port| ports.bind(port, binding(1)).unwrap());
+        let port = ports.connect_any(&mut rng, range, local, remote(1), binding(1), |_| true);
+        assert_eq!(port, Ok(50_009));
+    }
+
+    #[test]
+    fn ports_to_one_destination_do_not_follow_one_another_for_an_observer_of_another() {
+        // RFC 6056 §3.3.3: each destination has a sequence of its own.
+        let (mut ports, mut rng) = ports(Rules::Tcp);
+        let mut first = |last: u8| {
+            let remote = SocketAddr::from(([10, 0, 1, last], 80));
+            ports.connect_any(&mut rng, (32_768, 60_999), binding(1).address, remote, binding(1), |_| true).unwrap()
+        };
+        let sequence: Vec<u16> = (0..100).map(&mut first).collect();
+        let near = sequence.windows(2).filter(|pair| pair[1].abs_diff(pair[0]) < 100).count();
+        assert!(near < 10, "{near}");
+        // And to one destination it goes on, so that ports are not used again soon.
+        let again: Vec<u16> = (0..50).map(|_| first(1)).collect();
+        let mut unique = again.clone();
+        unique.sort();
+        unique.dedup();
+        assert_eq!(unique.len(), again.len());
+    }
+}

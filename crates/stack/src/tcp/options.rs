@@ -35,6 +35,7 @@ pub(super) fn defaults(settings: &Settings) -> SocketOptions {
         mtu_discover: MtuDiscover::Want,
         v6_only: false,
         transparent: false,
+        receive_errors: false,
         hold_incoming: false,
         no_delay: false,
         cork: false,
@@ -108,6 +109,7 @@ impl Tcp {
             // The ECN bits are TCP's own.
             SocketOption::Tos(tos) => options.tos = tos & !3,
             SocketOption::MtuDiscover(mode) => options.mtu_discover = mode,
+            SocketOption::ReceiveErrors(_) => return Err(Error::NoProtocolOption),
             SocketOption::V6Only(on) => {
                 if domain != Domain::Inet6 {
                     return Err(Error::NoProtocolOption);
