@@ -67,26 +67,31 @@ impl Ref {
         Ref(header)
     }
 
+    #[inline]
     fn header(&self) -> &Header {
         // SAFETY: valid as long as a Ref exists.
         unsafe { self.0.as_ref() }
     }
 
+    #[inline]
     fn capacity(&self) -> usize {
         CLASSES[self.header().class as usize]
     }
 
+    #[inline]
     fn bytes(&self) -> NonNull<u8> {
         // SAFETY: the bytes follow the header in the same allocation.
         unsafe { self.0.cast::<u8>().add(HEADER) }
     }
 
+    #[inline]
     fn is_unique(&self) -> bool {
         self.header().refs.load(Ordering::Acquire) == 1
     }
 }
 
 impl Clone for Ref {
+    #[inline]
     fn clone(&self) -> Ref {
         self.header().refs.fetch_add(1, Ordering::Relaxed);
         Ref(self.0)
@@ -134,16 +139,19 @@ impl Writer {
     }
 
     /// Bytes that can still be written.
+    #[inline]
     pub fn spare(&self) -> usize {
         self.block.capacity() - self.written as usize
     }
 
     /// All bytes of the block, written or not: what the block costs.
+    #[inline]
     pub fn capacity(&self) -> usize {
         self.block.capacity()
     }
 
     /// The bytes not yet written. They hold whatever an earlier use left there.
+    #[inline]
     pub fn spare_mut(&mut self) -> &mut [u8] {
         let written = self.written as usize;
         // SAFETY: within the allocation, initialised (see the module's head), and no Slice reaches past `written`.
@@ -153,6 +161,7 @@ impl Writer {
     }
 
     /// Declares the next `n` spare bytes written and returns them. `n` beyond the spare bytes counts as all of them.
+    #[inline]
     pub fn commit(&mut self, n: usize) -> Slice {
         let start = self.written;
         let n = n.min(self.spare()) as u32;
@@ -161,6 +170,7 @@ impl Writer {
     }
 
     /// Copies as much of `data` as fits and returns it as a slice.
+    #[inline]
     pub fn write(&mut self, data: &[u8]) -> Slice {
         let n = data.len().min(self.spare());
         self.spare_mut()[..n].copy_from_slice(&data[..n]);
@@ -192,6 +202,7 @@ impl Slice {
     }
 
     /// The part `range` of this slice, sharing its storage. Out-of-range ends are clamped.
+    #[inline]
     pub fn slice(&self, range: Range<usize>) -> Slice {
         let end = range.end.min(self.len as usize);
         let start = range.start.min(end);
@@ -199,6 +210,7 @@ impl Slice {
     }
 
     /// Removes the first `n` bytes (at most all).
+    #[inline]
     pub fn trim_front(&mut self, n: usize) {
         let n = n.min(self.len as usize) as u32;
         self.start += n;
@@ -206,6 +218,7 @@ impl Slice {
     }
 
     /// Keeps the first `n` bytes.
+    #[inline]
     pub fn truncate(&mut self, n: usize) {
         self.len = self.len.min(n.min(u32::MAX as usize) as u32);
     }
@@ -218,6 +231,7 @@ impl Slice {
     }
 
     /// If `next` continues this slice in the same block, takes it over without a copy; else gives it back.
+    #[inline]
     pub fn join(&mut self, next: Slice) -> Result<(), Slice> {
         if self.block.0 == next.block.0 && self.start + self.len == next.start {
             self.len += next.len;
@@ -227,6 +241,7 @@ impl Slice {
     }
 
     /// Bytes of memory this slice keeps alive: the whole block's capacity.
+    #[inline]
     pub fn true_size(&self) -> usize {
         self.block.capacity()
     }
@@ -235,6 +250,7 @@ impl Slice {
 impl Deref for Slice {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: within the allocation, initialised, and written bytes never change while a Slice covers them.
         unsafe { core::slice::from_raw_parts(self.block.bytes().add(self.start as usize).as_ptr(), self.len as usize) }

@@ -52,6 +52,7 @@ pub struct Offload {
 
 impl Offload {
     /// Moves all offsets by `delta` bytes, as the packet's first byte moves.
+    #[inline]
     pub(crate) fn shift(&mut self, delta: isize) {
         let moved = |at: u16| u16::try_from((at as isize).saturating_add(delta).max(0)).unwrap_or(u16::MAX);
         if let Checksum::Partial { start, .. } = &mut self.checksum {

@@ -44,6 +44,25 @@ struct Body {
     head: [u8; HEAD],
 }
 
+impl Body {
+    /// Removes `n` bytes from the chain's front.
+    fn trim_chain(&mut self, n: usize) {
+        let mut left = n;
+        let mut whole = 0;
+        for slice in self.chain.iter_mut() {
+            if left < slice.len() {
+                slice.trim_front(left);
+                break;
+            }
+            left -= slice.len();
+            whole += 1;
+        }
+        if whole > 0 {
+            self.chain.drain(..whole);
+        }
+    }
+}
+
 /// A packet buffer with mbuf operations. See the module's head.
 pub struct Packet {
     body: mem::ManuallyDrop<Box<Body>>,
@@ -84,21 +103,25 @@ impl Packet {
     }
 
     /// Bytes in the packet.
+    #[inline]
     pub fn len(&self) -> usize {
         self.body.len as usize
     }
 
     /// Whether the packet has no bytes.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.body.len == 0
     }
 
     /// Segmentation and checksum metadata.
+    #[inline]
     pub fn offload(&self) -> &Offload {
         &self.body.offload
     }
 
     /// Segmentation and checksum metadata, to change. Offsets count from the packet's first byte.
+    #[inline]
     pub fn offload_mut(&mut self) -> &mut Offload {
         &mut self.body.offload
     }
@@ -114,17 +137,20 @@ impl Packet {
     }
 
     /// The first bytes, as far as they lie together in the head. Use [`pullup`](Self::pullup) to get a given number.
+    #[inline]
     pub fn head(&self) -> &[u8] {
         &self.body.head[self.body.start as usize..self.body.end as usize]
     }
 
     /// The head's bytes, to change.
+    #[inline]
     pub fn head_mut(&mut self) -> &mut [u8] {
         let (start, end) = (self.body.start as usize, self.body.end as usize);
         &mut self.body.head[start..end]
     }
 
     /// The payload slices behind the head.
+    #[inline]
     pub fn chain(&self) -> &[Slice] {
         &self.body.chain
     }
@@ -136,16 +162,12 @@ impl Packet {
 
     /// Puts `n` bytes in front of the packet and returns them; their content is unspecified. Where the head has no
     /// room, the head becomes a slice of the chain.
+    #[inline]
     pub fn prepend(&mut self, n: usize) -> &mut [u8] {
         debug_assert!(n <= HEADROOM);
         let n = n.min(HEADROOM);
         if (self.body.start as usize) < n {
-            let old = Slice::copy_from(self.head());
-            if !old.is_empty() {
-                self.body.chain.insert(0, old);
-            }
-            self.body.start = HEADROOM as u16;
-            self.body.end = HEADROOM as u16;
+            self.make_headroom();
         }
         let body = &mut **self.body;
         body.start -= n as u16;
@@ -153,6 +175,17 @@ impl Packet {
         body.offload.shift(n as isize);
         let start = body.start as usize;
         &mut body.head[start..start + n]
+    }
+
+    /// Moves the head's bytes to the chain's front.
+    #[cold]
+    fn make_headroom(&mut self) {
+        let old = Slice::copy_from(self.head());
+        if !old.is_empty() {
+            self.body.chain.insert(0, old);
+        }
+        self.body.start = HEADROOM as u16;
+        self.body.end = HEADROOM as u16;
     }
 
     /// Copies `data` to the packet's end: into the head while there is no chain and it fits, else into new storage.
@@ -204,6 +237,7 @@ impl Packet {
     }
 
     /// Removes `n` bytes (at most all) from the front.
+    #[inline]
     pub fn trim_front(&mut self, n: usize) {
         let mut left = n.min(self.len());
         let body = &mut **self.body;
@@ -212,17 +246,8 @@ impl Packet {
         let in_head = left.min((body.end - body.start) as usize);
         body.start += in_head as u16;
         left -= in_head;
-        let mut whole = 0;
-        for slice in body.chain.iter_mut() {
-            if left < slice.len() {
-                slice.trim_front(left);
-                break;
-            }
-            left -= slice.len();
-            whole += 1;
-        }
-        if whole > 0 {
-            body.chain.drain(..whole);
+        if left > 0 {
+            body.trim_chain(left);
         }
     }
 
@@ -274,42 +299,50 @@ impl Packet {
 
     /// Makes the first `n` bytes lie together in the head and returns them; `None` if the packet is shorter or `n` is
     /// larger than [`HEAD`].
+    #[inline]
     pub fn pullup(&mut self, n: usize) -> Option<&mut [u8]> {
         let have = (self.body.end - self.body.start) as usize;
-        if have < n {
-            if n > self.len() || n > HEAD {
-                return None;
-            }
-            let body = &mut **self.body;
-            let start = body.start as usize;
-            if start + n > HEAD {
-                // Make room behind, leaving what can be left in front.
-                let to = HEAD - n;
-                body.head.copy_within(start..start + have, to);
-                body.start = to as u16;
-                body.end = (to + have) as u16;
-            }
-            let mut need = n - have;
-            let mut whole = 0;
-            for slice in body.chain.iter_mut() {
-                let take = need.min(slice.len());
-                let end = body.end as usize;
-                body.head[end..end + take].copy_from_slice(&slice[..take]);
-                body.end += take as u16;
-                need -= take;
-                if take == slice.len() {
-                    whole += 1;
-                } else {
-                    slice.trim_front(take);
-                }
-                if need == 0 {
-                    break;
-                }
-            }
-            body.chain.drain(..whole);
+        if have < n && !self.pull_from_chain(n) {
+            return None;
         }
         let start = self.body.start as usize;
         self.body.head.get_mut(start..start + n)
+    }
+
+    /// Moves bytes from the chain to the head until it holds `n`. False if there are not so many, or no room.
+    fn pull_from_chain(&mut self, n: usize) -> bool {
+        let have = (self.body.end - self.body.start) as usize;
+        if n > self.len() || n > HEAD {
+            return false;
+        }
+        let body = &mut **self.body;
+        let start = body.start as usize;
+        if start + n > HEAD {
+            // Make room behind, leaving what can be left in front.
+            let to = HEAD - n;
+            body.head.copy_within(start..start + have, to);
+            body.start = to as u16;
+            body.end = (to + have) as u16;
+        }
+        let mut need = n - have;
+        let mut whole = 0;
+        for slice in body.chain.iter_mut() {
+            let take = need.min(slice.len());
+            let end = body.end as usize;
+            body.head[end..end + take].copy_from_slice(&slice[..take]);
+            body.end += take as u16;
+            need -= take;
+            if take == slice.len() {
+                whole += 1;
+            } else {
+                slice.trim_front(take);
+            }
+            if need == 0 {
+                break;
+            }
+        }
+        body.chain.drain(..whole);
+        true
     }
 
     /// Copies bytes from offset `at` into `buffer`; returns how many there were.
@@ -341,6 +374,10 @@ impl Packet {
 
     /// Adds the bytes from offset `at` to the packet's end to an Internet checksum.
     pub fn sum(&self, at: usize, mut sum: Sum) -> Sum {
+        if self.body.chain.is_empty() {
+            sum.add_bytes(self.head().get(at..).unwrap_or_default());
+            return sum;
+        }
         let mut skip = at;
         for part in self.parts() {
             if skip >= part.len() {
@@ -356,6 +393,12 @@ impl Packet {
     /// Bytes of memory the packet keeps alive.
     pub fn true_size(&self) -> usize {
         size_of::<Body>() + self.body.chain.iter().map(Slice::true_size).sum::<usize>()
+    }
+
+    /// Takes the payload slices behind the head out of the packet.
+    pub fn drain_chain(&mut self) -> impl Iterator<Item = Slice> {
+        self.body.len = u32::from(self.body.end - self.body.start);
+        self.body.chain.drain(..)
     }
 
     /// Takes the packet apart into its bytes as slices; the head's bytes, if any, are copied into storage first.
@@ -393,7 +436,9 @@ impl Drop for Packet {
     fn drop(&mut self) {
         // SAFETY: the body is not used again.
         let mut body = unsafe { mem::ManuallyDrop::take(&mut self.body) };
-        body.chain.clear();
+        if !body.chain.is_empty() {
+            body.chain.clear();
+        }
         if body.chain.spilled() {
             body.chain = SmallVec::new();
         }

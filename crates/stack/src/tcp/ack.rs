@@ -105,23 +105,20 @@ impl Connection {
             self.challenge(cx);
             return false;
         }
-        self.last_ack_received = cx.now;
-        self.keepalive.probes = 0;
-        self.probes = 0;
+        if ack.gt(self.snd_una) {
+            self.new_ack_arrives(segment, cx);
+            return true;
+        }
+        self.peer_answered(cx);
         if ack.lt(self.snd_una) {
             return true;
         }
         let window = u32::from(segment.window) << self.snd_shift;
         let outstanding = self.snd_max != self.snd_una;
-        if ack.gt(self.snd_una) {
-            self.update_window(segment, window);
-            self.advance(segment, cx);
-            return true;
-        }
         let duplicate = outstanding
             && segment.len == 0
             && !segment.flags.intersects(TcpFlags::SYN | TcpFlags::FIN)
-            && (window == self.snd_wnd || !segment.sack.is_empty());
+            && (window == self.snd_wnd || segment.has_sack());
         if duplicate {
             cx.net.counters.count(Counter::TcpExtTcpDupAcks);
             self.on_duplicate_ack(cx);
@@ -131,6 +128,19 @@ impl Connection {
             self.request(Pending::OUTPUT, cx);
         }
         true
+    }
+
+    /// An acceptable acknowledgement of something new.
+    pub fn new_ack_arrives(&mut self, segment: &Segment, cx: &mut Cx<'_>) {
+        self.peer_answered(cx);
+        self.update_window(segment, u32::from(segment.window) << self.snd_shift);
+        self.advance(segment, cx);
+    }
+
+    fn peer_answered(&mut self, cx: &mut Cx<'_>) {
+        self.last_ack_received = cx.now;
+        self.keepalive.probes = 0;
+        self.probes = 0;
     }
 
     /// RFC 9293 §3.10.7.4: the window of the latest segment counts. True if it opened.

@@ -293,6 +293,11 @@ impl Connection {
         self.stats.bytes_received + u64::from(seq.distance_from(self.rcv_nxt))
     }
 
+    /// Nothing more will happen on the wire: the tables are to be brought up to date.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::TimeWait | State::Closed)
+    }
+
     pub fn is_orphan(&self) -> bool {
         self.owner == Owner::Nobody
     }

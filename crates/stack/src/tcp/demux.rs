@@ -23,16 +23,11 @@ pub(super) fn parse(inbound: &mut Inbound) -> Result<(Flow, Segment), DropReason
         return Err(DropReason::OtherHost);
     }
     let packet = &mut inbound.packet;
-    let header_len = match packet.pullup(TcpHeader::LEN).map(|head| TcpView::parse_head(head)) {
-        None => return Err(DropReason::TcpMalformed),
-        Some(Ok(_)) => TcpHeader::LEN,
-        Some(Err(_)) => match packet.head().get(12) {
-            // The options are not in the head yet.
-            Some(&offset) if usize::from(offset >> 4) * 4 > TcpHeader::LEN => usize::from(offset >> 4) * 4,
-            _ => return Err(DropReason::TcpMalformed),
-        },
+    let Some(&mut [.., offset, _, _, _, _, _, _, _]) = packet.pullup(TcpHeader::LEN) else {
+        return Err(DropReason::TcpMalformed);
     };
-    if packet.pullup(header_len).is_none() {
+    let header_len = usize::from(offset >> 4) * 4;
+    if header_len < TcpHeader::LEN || packet.pullup(header_len).is_none() {
         return Err(DropReason::TcpMalformed);
     }
     if !inbound.checksum_is_valid() {
@@ -42,21 +37,16 @@ pub(super) fn parse(inbound: &mut Inbound) -> Result<(Flow, Segment), DropReason
     let head = packet.head().get(..header_len).unwrap_or_default();
     let Ok(view) = TcpView::parse_head(head) else { return Err(DropReason::TcpMalformed) };
     let fields = view.header.fields();
-    let mut sack = SackBlocks::new();
-    let mut syn_options = None;
+    let mut options = None;
     let timestamps = match timestamps_only(view.options) {
         Some(timestamps) if !fields.flags.contains(TcpFlags::SYN) => Some(timestamps),
         _ if view.options.is_empty() && !fields.flags.contains(TcpFlags::SYN) => None,
         _ => {
-            let options = TcpOptions::parse(view.options).map_err(|_| DropReason::TcpMalformed)?;
-            sack = options.sack_blocks;
-            if fields.flags.contains(TcpFlags::SYN) {
-                syn_options = Some(options);
-            }
-            options.timestamps
+            let all = TcpOptions::parse(view.options).map_err(|_| DropReason::TcpMalformed)?;
+            options = Some(all);
+            all.timestamps
         }
     };
-    let header_len = view.header.header_len();
     let segment_size = packet.offload().segmentation.map(|s| u32::from(s.size));
     packet.trim_front(header_len);
     let len = packet.len() as u32;
@@ -70,34 +60,28 @@ pub(super) fn parse(inbound: &mut Inbound) -> Result<(Flow, Segment), DropReason
         flags: fields.flags,
         window: fields.window,
         timestamps,
-        sack,
-        syn_options,
+        options,
         len,
         segment_size: segment_size.unwrap_or(len).min(len),
-        packet: core::mem::take(packet),
     };
     Ok((flow, segment))
 }
 
 impl Tcp {
+    /// A segment that is not for a connection.
     pub(super) fn dispatch(
         &mut self,
         net: &mut Net,
         now: Instant,
+        target: Option<FlowTarget>,
         flow: Flow,
-        segment: Segment,
+        segment: &Segment,
         inbound: Inbound,
     ) -> Verdict {
-        match self.flows.get(&flow) {
-            Some(FlowTarget::Connection(index)) => {
-                let verdict =
-                    self.with_connection(net, now, index, |connection, cx| connection.segment_arrives(segment, cx));
-                self.settle(net, now, index);
-                verdict.unwrap_or(Err(DropReason::NoSocket))
-            }
-            Some(FlowTarget::Request(index)) => self.request_arrives(net, now, index, segment),
+        match target {
+            Some(FlowTarget::Request(index)) => self.request_arrives(net, now, index, segment, inbound.packet),
             Some(FlowTarget::TimeWait(index)) => self.time_wait_arrives(net, now, index, flow, segment, inbound),
-            None => self.unknown_arrives(net, now, flow, segment, inbound, None),
+            _ => self.unknown_arrives(net, now, flow, segment, inbound, None),
         }
     }
 
@@ -108,7 +92,7 @@ impl Tcp {
         net: &mut Net,
         now: Instant,
         flow: Flow,
-        segment: Segment,
+        segment: &Segment,
         inbound: Inbound,
         iss: Option<SeqNumber>,
     ) -> Verdict {
@@ -116,7 +100,6 @@ impl Tcp {
         if flags.contains(TcpFlags::RST) {
             return Err(DropReason::NoSocket);
         }
-        let mut segment = segment;
         if let Some(index) = self.find_listener(&flow, &inbound) {
             if flags.contains(TcpFlags::SYN) && !flags.contains(TcpFlags::ACK) {
                 if flags.contains(TcpFlags::FIN) {
@@ -124,15 +107,14 @@ impl Tcp {
                 }
                 return self.syn_arrives(net, now, index, flow, segment, inbound, iss);
             }
-            segment = match self.cookie_arrives(net, now, index, flow, segment) {
-                Ok(verdict) => return verdict,
-                Err(segment) => segment,
-            };
+            if self.is_cookie(net, now, index, &flow, segment) {
+                return self.cookie_arrives(net, now, index, flow, segment, inbound.packet);
+            }
         } else if !inbound.local {
             // Passing traffic that no transparent socket wants is not ours to reset.
             return Err(DropReason::NoSocket);
         }
-        self.reset_unknown(net, now, &flow, &segment);
+        self.reset_unknown(net, now, &flow, segment);
         Err(DropReason::NoSocket)
     }
 
@@ -152,11 +134,11 @@ impl Tcp {
         now: Instant,
         index: u32,
         flow: Flow,
-        segment: Segment,
+        segment: &Segment,
         inbound: Inbound,
     ) -> Verdict {
         let Some(entry) = self.time_waits.entries.get_mut(index) else { return Err(DropReason::NoSocket) };
-        match entry.segment_arrives(&segment, now) {
+        match entry.segment_arrives(segment, now) {
             Answer::Nothing => Err(DropReason::TcpTimeWait),
             Answer::Remove => {
                 self.drop_time_wait(index);
@@ -182,7 +164,7 @@ impl Tcp {
             }
             Answer::Replace(beyond) => {
                 if self.find_listener(&flow, &inbound).is_none() {
-                    self.reset_unknown(net, now, &flow, &segment);
+                    self.reset_unknown(net, now, &flow, segment);
                     return Err(DropReason::NoSocket);
                 }
                 self.drop_time_wait(index);

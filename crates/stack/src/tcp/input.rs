@@ -2,7 +2,7 @@
 //! acknowledgements of new data on an established connection where nothing else is going on.
 
 use wireway_packet::Packet;
-use wireway_wire::{SackBlocks, SeqNumber, TcpFlags, TcpOptions};
+use wireway_wire::{SeqNumber, TcpFlags, TcpOptions};
 
 use super::connection::{Connection, Pending};
 use super::shared::Cx;
@@ -10,7 +10,7 @@ use super::state::State;
 use super::time_wait::PAWS_IDLE;
 use crate::{Counter, DropReason, Error};
 
-/// A received segment: its header taken apart, and its payload.
+/// A received segment's header, taken apart.
 pub(crate) struct Segment {
     pub seq: SeqNumber,
     pub ack: SeqNumber,
@@ -18,15 +18,12 @@ pub(crate) struct Segment {
     /// As on the wire, not scaled.
     pub window: u16,
     pub timestamps: Option<(u32, u32)>,
-    pub sack: SackBlocks,
-    /// All options, if the segment is a SYN.
-    pub syn_options: Option<TcpOptions>,
+    /// All options, if there are others than timestamps, or if it is a SYN.
+    pub options: Option<TcpOptions>,
     /// Bytes of payload.
     pub len: u32,
     /// Bytes of payload in each of a super-segment's segments; else `len`.
     pub segment_size: u32,
-    /// The payload.
-    pub packet: Packet,
 }
 
 impl Segment {
@@ -38,73 +35,77 @@ impl Segment {
     pub fn is_fin(&self) -> bool {
         self.flags.contains(TcpFlags::FIN)
     }
+
+    /// Whether it tells of data received ahead of a hole.
+    pub fn has_sack(&self) -> bool {
+        self.options.as_ref().is_some_and(|options| !options.sack_blocks.is_empty())
+    }
 }
 
 /// What became of a segment; a drop is counted by the caller.
 pub(crate) type Verdict = Result<(), DropReason>;
 
 impl Connection {
-    /// Takes a segment in.
-    pub fn segment_arrives(&mut self, segment: Segment, cx: &mut Cx<'_>) -> Verdict {
+    /// Takes a segment in; of `packet`, which is its payload, what it wants.
+    pub fn segment_arrives(&mut self, segment: &Segment, packet: &mut Packet, cx: &mut Cx<'_>) -> Verdict {
         self.stats.segments_in += 1;
         let verdict = match self.state {
-            State::SynSent => self.in_syn_sent(segment, cx),
-            State::Held => self.in_held(&segment, cx),
+            State::Established if self.is_expected(segment) => {
+                self.expected_arrives(segment, packet, cx);
+                Ok(())
+            }
+            State::SynSent => self.in_syn_sent(segment, packet, cx),
+            State::Held => self.in_held(segment, cx),
             State::TimeWait | State::Closed => Err(DropReason::NoSocket),
-            State::Established => match self.fast_path(segment, cx) {
-                Ok(()) => Ok(()),
-                Err(segment) => self.synchronized(segment, cx),
-            },
-            _ => self.synchronized(segment, cx),
+            _ => self.synchronized(segment, packet, cx),
         };
         self.arm(cx);
         verdict
     }
 
-    /// Header prediction: gives the segment back if anything about it is not as expected.
+    /// Header prediction: whether the segment is in-order data or a new acknowledgement, and nothing else is going on.
     #[inline]
-    fn fast_path(&mut self, segment: Segment, cx: &mut Cx<'_>) -> Result<(), Segment> {
-        let plain = segment.flags | TcpFlags::PSH == TcpFlags::PSH | TcpFlags::ACK;
-        let expected = plain
+    fn is_expected(&self, segment: &Segment) -> bool {
+        segment.flags | TcpFlags::PSH == TcpFlags::PSH | TcpFlags::ACK
             && segment.seq == self.rcv_nxt
             && segment.ack.geq(self.snd_una)
             && segment.ack.leq(self.snd_max)
             && u32::from(segment.window) << self.snd_shift == self.snd_wnd
+            && segment.options.is_none()
+            && segment.len <= self.receive_window()
+            && (segment.len > 0 || segment.ack != self.snd_una)
             && self.reassembly.is_empty()
             && !self.recovery.active
-            && segment.sack.is_empty()
             && match segment.timestamps {
                 Some((value, _)) => self.timestamps && value.wrapping_sub(self.ts_recent) as i32 >= 0,
                 None => !self.timestamps,
-            };
-        let new_ack = segment.ack != self.snd_una;
-        if !expected || segment.len > self.receive_window() || segment.len == 0 && !new_ack {
-            return Err(segment);
-        }
-        self.note_timestamp(&segment, cx);
-        if new_ack {
-            self.process_ack(&segment, cx);
+            }
+    }
+
+    fn expected_arrives(&mut self, segment: &Segment, packet: &mut Packet, cx: &mut Cx<'_>) {
+        self.note_timestamp(segment, cx);
+        if segment.ack != self.snd_una {
+            self.new_ack_arrives(segment, cx);
         }
         if segment.len > 0 {
-            self.accept(segment.packet, segment.segment_size, segment.timestamps.map(|t| t.1), cx);
+            self.accept(packet, segment.segment_size, segment.timestamps.map(|t| t.1), cx);
             self.schedule_ack(cx);
             self.notify(cx);
         }
-        Ok(())
     }
 
     /// The states from SYN-RECEIVED on (RFC 9293 §3.10.7.4).
-    pub fn synchronized(&mut self, segment: Segment, cx: &mut Cx<'_>) -> Verdict {
+    pub fn synchronized(&mut self, segment: &Segment, packet: &mut Packet, cx: &mut Cx<'_>) -> Verdict {
         let flags = segment.flags;
-        self.check_paws(&segment, cx)?;
+        self.check_paws(segment, cx)?;
         // First: the sequence number. What was received but not yet acknowledged passes, for the sake of its acknowledgement field.
         let window = self.receive_window();
         if segment.end().lt(self.last_ack_sent) || segment.seq.gt(self.rcv_nxt + window) {
-            return self.unacceptable(&segment, cx);
+            return self.unacceptable(segment, cx);
         }
         // Second: reset (RFC 5961 §3.2).
         if flags.contains(TcpFlags::RST) {
-            return self.reset_arrives(&segment, cx);
+            return self.reset_arrives(segment, cx);
         }
         // Fourth: SYN (RFC 5961 §4.2).
         if flags.contains(TcpFlags::SYN) {
@@ -128,11 +129,11 @@ impl Connection {
             if segment.ack.leq(self.snd_una) || segment.ack.gt(self.snd_max) {
                 return Err(DropReason::TcpInvalidAckSequence);
             }
-            self.handshake_acknowledged(&segment, cx);
-        } else if !self.process_ack(&segment, cx) {
+            self.handshake_acknowledged(segment, cx);
+        } else if !self.process_ack(segment, cx) {
             return Err(DropReason::TcpInvalidAckSequence);
         }
-        self.note_timestamp(&segment, cx);
+        self.note_timestamp(segment, cx);
         match self.state {
             State::FinWait1 if self.fin_acked => {
                 self.state = State::FinWait2;
@@ -147,7 +148,7 @@ impl Connection {
             _ => {}
         }
         // Seventh and eighth: the payload and FIN.
-        self.text_arrives(segment, cx)
+        self.text_arrives(segment, packet, cx)
     }
 
     /// RFC 7323 §5.3 R1: an old duplicate, by its timestamp.
@@ -237,7 +238,7 @@ impl Connection {
     }
 
     /// The payload, within the window, in order or not; then FIN.
-    pub fn text_arrives(&mut self, segment: Segment, cx: &mut Cx<'_>) -> Verdict {
+    pub fn text_arrives(&mut self, segment: &Segment, packet: &mut Packet, cx: &mut Cx<'_>) -> Verdict {
         let fin = segment.is_fin();
         if segment.len == 0 && !fin {
             return Ok(());
@@ -250,7 +251,6 @@ impl Connection {
             return Err(DropReason::TcpOldSequence);
         }
         let mut seq = segment.seq + u32::from(segment.flags.contains(TcpFlags::SYN));
-        let mut packet = segment.packet;
         let end = seq + segment.len;
         let echo = segment.timestamps.map(|t| t.1);
         if self.read_shut && self.state != State::Established && end.gt(self.rcv_nxt) && segment.len > 0 {
@@ -285,15 +285,15 @@ impl Connection {
         self.last_received = cx.now;
         let fin = fin && !cut;
         if seq != self.rcv_nxt {
-            return self.ahead_of_hole(seq, packet, fin, cx);
+            return self.ahead_of_hole(seq, core::mem::take(packet), fin, cx);
         }
         let closes_hole = !self.reassembly.is_empty();
         if !packet.is_empty() {
             self.accept(packet, segment.segment_size, echo, cx);
         }
-        while let Some(packet) = self.reassembly.take(self.stats.bytes_received) {
+        while let Some(mut packet) = self.reassembly.take(self.stats.bytes_received) {
             let len = packet.len() as u32;
-            self.accept(packet, len, None, cx);
+            self.accept(&mut packet, len, None, cx);
         }
         let fin = fin && self.rcv_nxt == end || self.reassembly.is_fin(self.stats.bytes_received);
         if fin {
@@ -331,7 +331,7 @@ impl Connection {
 
     /// Appends in-order bytes to the receive buffer.
     #[inline]
-    fn accept(&mut self, packet: Packet, segment_size: u32, echo: Option<u32>, cx: &mut Cx<'_>) {
+    fn accept(&mut self, packet: &mut Packet, segment_size: u32, echo: Option<u32>, cx: &mut Cx<'_>) {
         let len = packet.len() as u32;
         let limit = self.receive_memory_limit();
         self.receive.push(packet, limit);

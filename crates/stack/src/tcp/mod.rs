@@ -18,7 +18,7 @@
 //!
 //! A segment finds its connection by one look into a hash table; nothing here ever walks over all connections.
 
-use wireway_packet::Instant;
+use wireway_packet::{Instant, Packet};
 
 use crate::SocketId;
 use crate::event::Ready;
@@ -63,6 +63,7 @@ mod window;
 use arena::Arena;
 use connection::{Connection, Owner};
 use flow::{Flow, FlowTarget, Flows};
+use input::{Segment, Verdict};
 use listen::{Listener, Listeners};
 use request::Request;
 use shared::{Claim, Common, Cx, Shared};
@@ -154,7 +155,12 @@ impl Tcp {
     pub fn receive(&mut self, net: &mut Net, now: Instant, mut inbound: Inbound) {
         net.counters.count(Counter::TcpInSegs);
         let verdict = match demux::parse(&mut inbound) {
-            Ok((flow, segment)) => self.dispatch(net, now, flow, segment, inbound),
+            Ok((flow, segment)) => match self.flows.get(&flow) {
+                Some(FlowTarget::Connection(index)) => {
+                    self.connection_arrives(net, now, index, &segment, &mut inbound.packet)
+                }
+                target => self.dispatch(net, now, target, flow, &segment, inbound),
+            },
             Err(reason) => {
                 net.counters.count(Counter::TcpInErrs);
                 if reason == DropReason::TcpChecksum {
@@ -166,6 +172,23 @@ impl Tcp {
         if let Err(reason) = verdict {
             net.counters.drop(reason);
         }
+    }
+
+    fn connection_arrives(
+        &mut self,
+        net: &mut Net,
+        now: Instant,
+        index: u32,
+        segment: &Segment,
+        packet: &mut Packet,
+    ) -> Verdict {
+        let Tcp { sockets, shared, .. } = self;
+        let Some(Socket::Connection(connection)) = sockets.get_mut(index) else { return Err(DropReason::NoSocket) };
+        let verdict = connection.segment_arrives(segment, packet, &mut Cx { net, now, shared });
+        if connection.is_over() {
+            self.settle(net, now, index);
+        }
+        verdict
     }
 
     /// Sends what received segments gave cause to. The host calls it once after a batch.
@@ -225,7 +248,16 @@ impl Tcp {
     }
 
     /// Brings the tables up to date with a connection that may have ended.
+    #[inline]
     fn settle(&mut self, net: &mut Net, now: Instant, index: u32) {
+        if let Some(Socket::Connection(connection)) = self.sockets.get(index)
+            && connection.is_over()
+        {
+            self.bury(net, now, index);
+        }
+    }
+
+    fn bury(&mut self, net: &mut Net, now: Instant, index: u32) {
         let Some(Socket::Connection(connection)) = self.sockets.get_mut(index) else { return };
         match connection.state {
             State::TimeWait => {

@@ -3,7 +3,7 @@
 use wireway_packet::Packet;
 use wireway_wire::{SeqNumber, TcpFlags, TcpOptions};
 
-use super::connection::{Connection, Owner, Pending};
+use super::connection::{Connection, Pending};
 use super::header::{Header, write_header_with};
 use super::input::{Segment, Verdict};
 use super::newreno::NewReno;
@@ -141,8 +141,8 @@ impl Connection {
     }
 
     /// SYN-SENT (RFC 9293 §3.10.7.3).
-    pub fn in_syn_sent(&mut self, segment: Segment, cx: &mut Cx<'_>) -> Verdict {
-        let Segment { seq, ack, flags, .. } = segment;
+    pub fn in_syn_sent(&mut self, segment: &Segment, packet: &mut Packet, cx: &mut Cx<'_>) -> Verdict {
+        let &Segment { seq, ack, flags, .. } = segment;
         let acked = flags.contains(TcpFlags::ACK);
         if acked && (ack.leq(self.iss) || ack.gt(self.snd_max)) {
             if !flags.contains(TcpFlags::RST) {
@@ -161,8 +161,7 @@ impl Connection {
         if !flags.contains(TcpFlags::SYN) {
             return Err(DropReason::TcpFlags);
         }
-        // The caller left the SYN's options in `syn_options`.
-        let Some(options) = segment.syn_options else { return Err(DropReason::TcpMalformed) };
+        let Some(options) = segment.options else { return Err(DropReason::TcpMalformed) };
         self.take_irs(seq);
         self.take_options(&PeerOptions::new(&options), cx);
         self.snd_wnd = u32::from(segment.window);
@@ -178,12 +177,12 @@ impl Connection {
             self.send_syn(cx);
             return Ok(());
         }
-        self.handshake_rtt(&segment, cx);
+        self.handshake_rtt(segment, cx);
         self.snd_una = ack;
         self.establish(cx);
         self.request(Pending::ACK | Pending::OUTPUT, cx);
         self.notify(cx);
-        self.text_arrives(segment, cx)
+        self.text_arrives(segment, packet, cx)
     }
 
     /// SYN-RECEIVED, and our SYN is acknowledged.
@@ -254,10 +253,5 @@ impl Connection {
         let mut packet = Packet::new();
         super::header::write_header(&mut packet, &header, self.pseudo);
         let _ = cx.net.send_ip(cx.now, &self.meta, packet);
-    }
-
-    /// Whether the connection waits in an accept queue.
-    pub fn is_waiting(&self) -> bool {
-        matches!(self.owner, Owner::Listener(_))
     }
 }

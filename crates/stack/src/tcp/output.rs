@@ -39,19 +39,29 @@ impl Connection {
     }
 
     /// The payload of a full segment now: the maximum segment size without the options that it will carry (RFC 6691 §4).
+    #[inline]
     pub fn send_mss(&self) -> u32 {
-        self.mss.saturating_sub(self.options_len() as u32).max(1)
+        self.mss.saturating_sub(self.options_len()).max(1)
+    }
+
+    /// Whether the next segment tells of data received ahead of a hole, or twice.
+    #[inline]
+    fn has_sack(&self) -> bool {
+        self.sack && (!self.reassembly.is_empty() || self.ack.duplicate().is_some())
     }
 
     /// Bytes of options that the next segment will carry.
-    fn options_len(&self) -> usize {
-        let timestamps = if self.timestamps { TIMESTAMPS_LEN } else { 0 };
-        if self.reassembly.is_empty() && !self.ack.duplicate().is_some() || !self.sack {
-            return timestamps;
-        }
-        match self.sack_blocks().len() {
-            0 => timestamps,
-            n => timestamps + 4 + 8 * n,
+    #[inline]
+    fn options_len(&self) -> u32 {
+        let timestamps = if self.timestamps { TIMESTAMPS_LEN as u32 } else { 0 };
+        if self.has_sack() { timestamps + self.sack_len() } else { timestamps }
+    }
+
+    #[cold]
+    fn sack_len(&self) -> u32 {
+        match self.sack_blocks().len() as u32 {
+            0 => 0,
+            n => 4 + 8 * n,
         }
     }
 
@@ -84,33 +94,28 @@ impl Connection {
                 self.congestion.on_idle(idle, rto, self.send_mss());
             }
         }
+        let mut mss = self.send_mss();
         let mut corked = false;
         loop {
             let unsent = (end - self.snd_nxt).max(0) as u32;
             let fin = self.fin_queued && self.snd_nxt.leq(end) && !self.fin_acked;
-            if unsent == 0 && !fin {
-                break;
-            }
-            let mss = self.send_mss();
             let flight = self.flight();
             let offered = self.snd_wnd.saturating_sub(flight);
-            let allowed = self.congestion_window().saturating_sub(flight);
             if unsent == 0 {
                 // A FIN alone waits for the peer's window, not for the network's.
-                if offered == 0 {
-                    break;
+                if fin && offered > 0 {
+                    self.send_next(0, true, mss, cx);
                 }
-                if !self.send_next(0, true, cx) {
-                    break;
-                }
-                continue;
+                break;
             }
-            let largest = self.largest_payload(mss);
-            let mut len = unsent.min(offered).min(allowed).min(largest);
+            let allowed = self.congestion_window().saturating_sub(flight);
+            let mut len = unsent.min(offered).min(allowed);
+            if len > mss {
+                len = len.min(self.largest_payload(mss));
+            }
             let tail = len == unsent;
-            let repeated = self.snd_nxt.lt(self.snd_max);
-            let partial = len % mss;
-            if partial > 0 && !repeated {
+            let partial = if len < mss { len } else { len % mss };
+            if partial > 0 && self.snd_nxt == self.snd_max {
                 let hold = if tail {
                     let hold = !self.fin_queued && self.holds_partial(flight + (len - partial));
                     corked |= hold && flight == 0;
@@ -126,10 +131,15 @@ impl Connection {
             if len == 0 {
                 break;
             }
-            if !self.send_next(len, tail && len == unsent && fin, cx) {
-                break;
+            if !self.send_next(len, tail && len == unsent && fin, mss, cx) {
+                // The path takes less than it did.
+                mss = self.send_mss();
+                continue;
             }
             self.push = false;
+            if len == unsent {
+                break;
+            }
         }
         if self.snd_max == self.snd_una && (self.unsent() > 0 || self.fin_queued && !self.fin_acked) {
             self.schedule_probe(cx.now, corked);
@@ -148,12 +158,12 @@ impl Connection {
 
     /// The largest payload of a super-segment: whole segments within one IP packet.
     fn largest_payload(&self, mss: u32) -> u32 {
-        let room = (MAX_IP_PAYLOAD - wireway_wire::TcpHeader::LEN - self.options_len()) as u32;
+        let room = (MAX_IP_PAYLOAD - wireway_wire::TcpHeader::LEN) as u32 - self.options_len();
         (room / mss).max(1) * mss.min(room)
     }
 
     /// Sends the next `len` bytes from `snd_nxt`. False if they could not be sent for now.
-    fn send_next(&mut self, len: u32, fin: bool, cx: &mut Cx<'_>) -> bool {
+    fn send_next(&mut self, len: u32, fin: bool, mss: u32, cx: &mut Cx<'_>) -> bool {
         let seq = self.snd_nxt;
         let next = seq + len + u32::from(fin);
         if !self.send_range(seq, len, fin, cx) {
@@ -165,7 +175,7 @@ impl Connection {
             if self.timing.is_none() && self.retries == 0 {
                 self.timing = Some(Timing { until: next, since: cx.now });
             }
-            if len % self.send_mss() != 0 {
+            if len < mss || len % mss != 0 {
                 self.snd_small = next;
             }
         }
@@ -233,11 +243,7 @@ impl Connection {
         cx: &mut Cx<'_>,
     ) -> crate::Result<()> {
         let len = packet.len();
-        let sack = if self.sack && (!self.reassembly.is_empty() || self.ack.duplicate().is_some()) {
-            self.sack_blocks()
-        } else {
-            SackBlocks::new()
-        };
+        let sack = if self.has_sack() { self.sack_blocks() } else { SackBlocks::new() };
         let header = Header {
             flow: &self.flow,
             seq,
@@ -260,9 +266,9 @@ impl Connection {
         self.ack.on_ack_sent();
         self.stats.segments_out += 1;
         cx.net.counters.count(Counter::TcpOutSegs);
-        let meta = self.meta;
+        let result = cx.net.send_ip(cx.now, &self.meta, packet);
         self.meta.confirm = false;
-        cx.net.send_ip(cx.now, &meta, packet)
+        result
     }
 
     /// Sends an acknowledgement without data.

@@ -33,18 +33,15 @@ impl ReceiveBuffer {
         self.len
     }
 
-    /// Appends a packet's bytes; `limit` bounds the memory held.
-    pub fn push(&mut self, mut packet: Packet, limit: usize) {
-        let head = packet.head();
-        if !head.is_empty() {
-            self.copy(head);
-            if packet.chain().is_empty() {
-                return;
-            }
-            let n = packet.head().len();
-            packet.trim_front(n);
+    /// Appends a packet's bytes, taking its chain; `limit` bounds the memory held.
+    pub fn push(&mut self, packet: &mut Packet, limit: usize) {
+        if !packet.head().is_empty() {
+            self.copy(packet.head());
         }
-        for slice in packet.into_slices() {
+        if packet.chain().is_empty() {
+            return;
+        }
+        for slice in packet.drain_chain() {
             self.push_slice(slice);
         }
         if self.true_size > limit {
@@ -186,7 +183,7 @@ mod tests {
         for i in 0..400u32 {
             let data = vec![i as u8; 300];
             let mut writer = Writer::with_capacity(66_000);
-            buffer.push(Packet::from_slice(writer.write(&data)), 1 << 18);
+            buffer.push(&mut Packet::from_slice(writer.write(&data)), 1 << 18);
             expected.extend_from_slice(&data);
             assert!(buffer.true_size <= (1 << 18) + 66_544 * 2);
         }
@@ -211,7 +208,7 @@ mod tests {
     fn single_bytes_share_blocks() {
         let mut buffer = ReceiveBuffer::default();
         for i in 0..5000u32 {
-            buffer.push(Packet::copy_from(&[i as u8]), 1 << 18);
+            buffer.push(&mut Packet::copy_from(&[i as u8]), 1 << 18);
         }
         assert!(buffer.true_size < 30_000, "{}", buffer.true_size);
         let mut all = [0; 6000];

@@ -185,7 +185,7 @@ impl Tcp {
         now: Instant,
         index: u32,
         flow: Flow,
-        segment: Segment,
+        segment: &Segment,
         inbound: Inbound,
         iss: Option<SeqNumber>,
     ) -> Verdict {
@@ -197,7 +197,7 @@ impl Tcp {
             cx.net.counters.count(Counter::TcpExtListenDrops);
             return Err(DropReason::TcpListenOverflow);
         }
-        let mut request = Request::new(listener, flow, segment.seq, &segment.syn_options.unwrap_or_default(), &mut cx)?;
+        let mut request = Request::new(listener, flow, segment.seq, &segment.options.unwrap_or_default(), &mut cx)?;
         request.iss = iss.unwrap_or(request.iss);
         if listener.common.options.hold_incoming {
             return self.hold(net, now, index, &request, inbound);
@@ -247,7 +247,14 @@ impl Tcp {
     }
 
     /// A segment for a half-open connection.
-    pub(super) fn request_arrives(&mut self, net: &mut Net, now: Instant, at: u32, segment: Segment) -> Verdict {
+    pub(super) fn request_arrives(
+        &mut self,
+        net: &mut Net,
+        now: Instant,
+        at: u32,
+        segment: &Segment,
+        packet: Packet,
+    ) -> Verdict {
         let Tcp { requests, shared, .. } = self;
         let Some(request) = requests.get_mut(at) else { return Err(DropReason::NoSocket) };
         let mut cx = Cx { net, now, shared };
@@ -310,62 +317,69 @@ impl Tcp {
             return Err(DropReason::TcpDeferAccept);
         }
         let Some(request) = self.take_request(net, at) else { return Err(DropReason::NoSocket) };
-        self.admit_request(net, now, &request, segment)
+        self.admit_request(net, now, &request, segment, packet)
     }
 
-    /// An acknowledgement of no known flow for a listener that has sent cookies.
+    /// Whether an acknowledgement of no known flow is for a cookie of this listener.
+    pub(super) fn is_cookie(&self, net: &mut Net, now: Instant, index: u32, flow: &Flow, segment: &Segment) -> bool {
+        let Some(Socket::Listener(listener)) = self.sockets.get(index) else { return false };
+        let plain = segment.flags.contains(TcpFlags::ACK) && !segment.flags.intersects(TcpFlags::SYN | TcpFlags::RST);
+        let recent = listener.last_cookie.is_some_and(|at| now.since(at) <= syn_cookie::VALIDITY);
+        if !plain || !recent {
+            return false;
+        }
+        let valid = self.cookies.check(flow, segment.seq - 1, segment.ack - 1, now).is_some();
+        if !valid {
+            net.counters.count(Counter::TcpExtSyncookiesFailed);
+        }
+        valid
+    }
+
+    /// An acknowledgement for which [`is_cookie`](Self::is_cookie) is true.
     pub(super) fn cookie_arrives(
         &mut self,
         net: &mut Net,
         now: Instant,
         index: u32,
         flow: Flow,
-        segment: Segment,
-    ) -> Result<Verdict, Segment> {
+        segment: &Segment,
+        packet: Packet,
+    ) -> Verdict {
         let Tcp { sockets, shared, cookies, .. } = self;
-        let Some(Socket::Listener(listener)) = sockets.get_mut(index) else { return Err(segment) };
-        let plain = segment.flags.contains(TcpFlags::ACK) && !segment.flags.intersects(TcpFlags::SYN | TcpFlags::RST);
-        let recent = listener.last_cookie.is_some_and(|at| now.since(at) <= syn_cookie::VALIDITY);
-        if !plain || !recent {
-            return Err(segment);
-        }
+        let Some(Socket::Listener(listener)) = sockets.get_mut(index) else { return Err(DropReason::NoSocket) };
         let mut cx = Cx { net, now, shared };
-        let irs = segment.seq - 1;
-        let iss = segment.ack - 1;
-        let Some(mss) = cookies.check(&flow, irs, iss, now) else {
-            cx.net.counters.count(Counter::TcpExtSyncookiesFailed);
-            return Err(segment);
-        };
         if listener.is_full() {
             cx.net.counters.count(Counter::TcpExtListenOverflows);
-            return Ok(Err(DropReason::TcpListenOverflow));
+            return Err(DropReason::TcpListenOverflow);
         }
         cx.net.counters.count(Counter::TcpExtSyncookiesRecv);
-        let (window_scale, sack) =
+        let (window_scale, sack_permitted) =
             segment.timestamps.map_or((None, false), |(_, echo)| syn_cookie::decode_timestamp(echo));
         let options = TcpOptions {
-            mss: Some(mss),
+            mss: cookies.check(&flow, segment.seq - 1, segment.ack - 1, now),
             window_scale,
-            sack_permitted: sack,
+            sack_permitted,
             timestamps: segment.timestamps,
             ..TcpOptions::default()
         };
-        match Request::new(listener, flow, irs, &options, &mut cx) {
-            Ok(mut request) => {
-                request.iss = iss;
-                Ok(self.admit_request(net, now, &request, segment))
-            }
-            Err(reason) => Ok(Err(reason)),
-        }
+        let request = Request::new(listener, flow, segment.seq - 1, &options, &mut cx)?;
+        let request = Request { iss: segment.ack - 1, ..request };
+        self.admit_request(net, now, &request, segment, packet)
     }
 
     /// The handshake is complete: makes the connection, and hands it the segment that completed it.
-    fn admit_request(&mut self, net: &mut Net, now: Instant, request: &Request, segment: Segment) -> Verdict {
+    fn admit_request(
+        &mut self,
+        net: &mut Net,
+        now: Instant,
+        request: &Request,
+        segment: &Segment,
+        mut packet: Packet,
+    ) -> Verdict {
         let listener = request.listener;
         let id = self.insert_connection(net, now, listener, request)?;
         net.counters.count(Counter::TcpPassiveOpens);
-        let verdict =
-            self.with_connection(net, now, id.index, |connection, cx| connection.segment_arrives(segment, cx));
+        let verdict = self.with_connection(net, now, id.index, |c, cx| c.segment_arrives(segment, &mut packet, cx));
         self.enqueue(net, listener, id);
         self.settle(net, now, id.index);
         verdict.unwrap_or(Err(DropReason::NoSocket))

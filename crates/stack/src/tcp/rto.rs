@@ -21,15 +21,15 @@ pub(crate) struct RttEstimator {
     srtt: u64,
     rttvar: u64,
     min: u64,
-    /// Before backing off.
-    rto: Duration,
+    /// Before backing off, in nanoseconds.
+    rto: u64,
     /// How often the time-out was doubled (RFC 6298 §5.5).
     pub backoff: u8,
 }
 
 impl RttEstimator {
     pub fn new() -> RttEstimator {
-        RttEstimator { srtt: 0, rttvar: 0, min: 0, rto: RTO_INITIAL, backoff: 0 }
+        RttEstimator { srtt: 0, rttvar: 0, min: 0, rto: RTO_INITIAL.as_nanos() as u64, backoff: 0 }
     }
 
     /// Takes in one measured round trip (RFC 6298 §2.2, §2.3). The caller keeps Karn's rule: never of a retransmitted
@@ -46,26 +46,27 @@ impl RttEstimator {
             self.srtt = self.srtt - self.srtt / 8 + rtt / 8;
             self.min = self.min.min(rtt);
         }
-        let variance = Duration::from_nanos(self.rttvar.saturating_mul(4)).max(RTO_MIN);
-        self.rto = (Duration::from_nanos(self.srtt) + variance).min(RTO_MAX);
+        let variance = self.rttvar.saturating_mul(4).max(RTO_MIN.as_nanos() as u64);
+        self.rto = self.srtt.saturating_add(variance).min(RTO_MAX.as_nanos() as u64);
     }
 
     /// The handshake lost a SYN and nothing was measured: begin data transfer with 3 s (RFC 6298 §5.7).
     pub fn handshake_lost_syn(&mut self) {
         if self.srtt == 0 {
-            self.rto = RTO_AFTER_SYN_LOSS;
+            self.rto = RTO_AFTER_SYN_LOSS.as_nanos() as u64;
         }
         self.backoff = 0;
     }
 
     /// The time-out to use now.
     pub fn timeout(&self) -> Duration {
-        self.rto.saturating_mul(1 << self.backoff.min(16)).min(RTO_MAX)
+        let backed_off = self.rto.saturating_mul(1 << self.backoff.min(16));
+        Duration::from_nanos(backed_off.min(RTO_MAX.as_nanos() as u64))
     }
 
     /// The time-out without backing off.
     pub fn base(&self) -> Duration {
-        self.rto
+        Duration::from_nanos(self.rto)
     }
 
     /// Smoothed round-trip time; `None` before the first sample.
