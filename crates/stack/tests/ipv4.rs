@@ -30,7 +30,8 @@ fn receive_changed(change: impl FnOnce(&mut Vec<u8>), fix: bool) -> Bench {
 
 #[test]
 fn bad_headers_are_dropped_each_under_its_name() {
-    let cases: [(&str, fn(&mut Vec<u8>), bool, DropReason); 7] = [
+    type Case = (&'static str, fn(&mut Vec<u8>), bool, DropReason);
+    let cases: [Case; 7] = [
         ("cut in the header", |p| p.truncate(19), false, DropReason::IpHeader),
         ("version 5", |p| p[0] = 0x55, true, DropReason::IpHeader),
         ("header of 16 bytes", |p| p[0] = 0x44, true, DropReason::IpHeader),
@@ -278,7 +279,7 @@ fn a_long_datagram_leaves_in_fragments() {
 fn path_mtu_discovery_modes() {
     let mut bench = Bench::resolved();
     let socket = bench.udp(5);
-    let mut send = |bench: &mut Bench, mode, len: usize| {
+    let send = |bench: &mut Bench, mode, len: usize| {
         bench.host.set_option(bench.now, socket, SocketOption::MtuDiscover(mode)).unwrap();
         bench.host.send_to(bench.now, socket, &vec![0; len], Some(at(PEER, 9)), None)?;
         let sent = bench.sent_ip();

@@ -202,7 +202,7 @@ impl Net {
             Some(s) => Ipv4Header::LEN + usize::from(s.header_len) + usize::from(s.size),
             None => total,
         };
-        let dont_fragment = meta.dont_fragment && !(mtu_locked && !meta.ignore_path_mtu);
+        let dont_fragment = meta.dont_fragment && (meta.ignore_path_mtu || !mtu_locked);
         if total > usize::from(u16::MAX) || (longest > mtu && dont_fragment) {
             self.counters.count(Counter::IpFragFails);
             self.drop_packet(DropReason::IpFragmentationNeeded, packet);
@@ -319,8 +319,11 @@ impl Net {
     }
 }
 
+/// A header's options, if it has some.
+type Options = Option<Box<[u8]>>;
+
 /// Checks the header as RFC 1122 §3.2.1 asks, and makes it and the options lie in the packet's head.
-fn check_header(packet: &mut Packet, skip: usize) -> Result<(Ipv4Header, Option<Box<[u8]>>), DropReason> {
+fn check_header(packet: &mut Packet, skip: usize) -> Result<(Ipv4Header, Options), DropReason> {
     let len = packet.len() - skip;
     let mut head = &*packet.pullup(skip + Ipv4Header::LEN).ok_or(DropReason::IpHeader)?;
     let header_len = usize::from(head.get(skip).copied().unwrap_or(0) & 0x0f) * 4;
