@@ -178,6 +178,7 @@ impl Writer {
     }
 
     /// If no slice of this block is left anywhere, starts again at its front. True if so.
+    #[inline]
     pub fn rewind(&mut self) -> bool {
         let unique = self.block.is_unique();
         if unique {

@@ -19,6 +19,7 @@ impl PacketQueue {
     }
 
     /// Adds a packet at the end, or gives it back if the queue is full.
+    #[inline]
     pub fn enqueue(&mut self, packet: Packet) -> Result<(), Packet> {
         if self.packets.len() >= self.limit {
             return Err(packet);
@@ -29,6 +30,7 @@ impl PacketQueue {
     }
 
     /// Takes the oldest packet.
+    #[inline]
     pub fn dequeue(&mut self) -> Option<Packet> {
         let packet = self.packets.pop_front()?;
         self.bytes -= packet.len();
