@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use wireway_engine::{Context, Interest, Service};
 use wireway_packet::Instant;
-use wireway_stack::Event;
+use wireway_stack::{Event, InterfaceId};
 
 use crate::calls::Call;
 use crate::launch::{Ending, Progress, Running};
@@ -38,6 +38,8 @@ pub struct Attach {
     /// The program ended so; until when the host may send what is left.
     ended: Option<(Ending, Instant)>,
     next_look: Instant,
+    /// Why the program was ended from our side.
+    failure: Option<String>,
 }
 
 impl Attach {
@@ -53,12 +55,18 @@ impl Attach {
             started: false,
             ended: None,
             next_look: Instant::ZERO,
+            failure: None,
         })
     }
 
     /// How the program ended, if it has.
     pub fn ending(&self) -> Option<Ending> {
         self.running.ending()
+    }
+
+    /// Why the engine was stopped before the program had ended, if so: its network broke.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
     }
 
     /// Sockets the program has open.
@@ -135,6 +143,12 @@ impl Service for Attach {
 
     fn event(&mut self, cx: &mut Context<'_>, event: Event) {
         self.world.host_event(cx, event.socket, event.ready);
+    }
+
+    /// Without its network the program could only hang.
+    fn nic_failed(&mut self, cx: &mut Context<'_>, _: InterfaceId, reason: &str) {
+        self.failure = Some(reason.to_owned());
+        cx.stop(125);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) {

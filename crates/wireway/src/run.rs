@@ -81,6 +81,9 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let node = engine.add_node(host, Box::new(service));
     engine.add_nic(node, interface, plan.nic).map_err(Failure::own)?;
     let status = engine.run().map_err(Failure::own)?;
+    if let Some(reason) = engine.service::<Attach>(node).and_then(Attach::failure) {
+        eprintln!("wireway: {reason}: the program was ended");
+    }
 
     if let Some(capture) = capture {
         let counters = capture.borrow_mut().finish();
