@@ -40,7 +40,7 @@ fn bytes(lines: &str, part: &str) -> u64 {
 fn a_capture_has_every_packet(setting: Setting) {
     let scene = Scene::new(setting);
     fetch(&scene, &["--capture", "file.pcapng"]);
-    let lines = tcpdump(&scene, &["-q", "tcp"]);
+    let lines = tcpdump(&scene, &["tcp"]);
     let delivered = bytes(&lines, " > 10.0.2.15.");
     assert!(delivered > SIZE && delivered < SIZE + SIZE / 10, "{delivered} bytes of {SIZE}");
     let verbose = tcpdump(&scene, &["-vv"]);

@@ -174,29 +174,28 @@ fn a_published_port_that_is_taken_is_said_so(setting: Setting) {
     assert!(outcome.stderr.to_lowercase().contains("in use"), "{outcome}");
 }
 
-/// The program's bytes are right all the same.
+/// Full from the start, nothing is run; full later, the program's bytes are right all the same.
 fn a_full_disk_under_the_capture(setting: Setting) {
     let scene = Scene::new(setting);
-    let http = HttpServer::start(scene.family.loopback());
-    let url = scene.family.url(http.port, "/data/3000000/1");
-    let fetch = |mut command: std::process::Command| {
-        let outcome = finish(command.args(["-sS", "-o", "out", &url]));
-        assert!(outcome.stderr.contains("No space left on device"), "{outcome}");
-        assert_eq!(outcome.code(), 0, "{outcome}");
-        assert_eq!(sha256_file(&scene.path("out")), Content::sha256(3_000_000, 1));
-    };
-    fetch(scene.run(&["--capture", "/dev/full"], "curl"));
-    if skip_without_root("a full disk under the capture, on a small file system") {
+    let outcome = finish(&mut scene.run(&["--capture", "/dev/full"], "true"));
+    assert_eq!(outcome.code(), 125, "{outcome}");
+    assert!(outcome.stderr.contains("No space left on device"), "{outcome}");
+    if skip_without_root("a full disk under the capture") {
         return;
     }
     let machine = Machine::new(&scene);
     let small = scene.make_directory("small");
-    machine.script(&scene, "mount -t tmpfs -o size=256k,mode=777 tmpfs small; ip link set lo up");
+    machine.script(&scene, "mount -t tmpfs -o size=256k,mode=777 tmpfs small");
     let loopback = scene.family.loopback();
-    let listener = machine.within(move || TcpListener::bind((loopback, http.port)).expect("listen"));
-    let _inside = HttpServer::start_on(listener, None);
+    let listener = machine.within(move || TcpListener::bind((loopback, 0)).expect("listen"));
+    let http = HttpServer::start_on(listener, None);
+    let url = scene.family.url(http.port, "/data/3000000/1");
     let capture = small.join("file.pcapng").display().to_string();
-    fetch(scene.run_in(&machine, &["--capture", &capture], "curl"));
+    let mut curl = scene.run_in(&machine, &["--capture", &capture], "curl");
+    let outcome = finish(curl.args(["-sS", "-o", "out", &url]));
+    assert!(outcome.stderr.contains("No space left on device"), "{outcome}");
+    assert_eq!(outcome.code(), 0, "{outcome}");
+    assert_eq!(sha256_file(&scene.path("out")), Content::sha256(3_000_000, 1));
 }
 
 fn a_link_leaves_no_file(setting: Setting) {
