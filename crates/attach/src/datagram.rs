@@ -68,12 +68,20 @@ pub(crate) struct Inbox {
     watched: bool,
 }
 
+impl Inbox {
+    /// Takes the wake-up away that an error sent.
+    fn sleep(&mut self, theirs: BorrowedFd<'_>) {
+        if std::mem::take(&mut self.woken) {
+            let _ = rustix::net::recv(theirs, &mut [0u8; 1], RecvFlags::DONTWAIT);
+        }
+    }
+}
+
 /// A UDP, ping or raw socket.
 pub(crate) struct Datagrams {
     pub kind: Kind,
     pub inbox: Inbox,
     pub wanted: Wanted,
-    pub receive_errors: bool,
     pub peer: Option<SocketAddr>,
     /// The program shut down its sending, which looks like a close.
     pub write_shut: bool,
@@ -81,14 +89,7 @@ pub(crate) struct Datagrams {
 
 impl Datagrams {
     pub(crate) fn new(kind: Kind) -> Datagrams {
-        Datagrams {
-            kind,
-            inbox: Inbox::default(),
-            wanted: Wanted::default(),
-            receive_errors: false,
-            peer: None,
-            write_shut: false,
-        }
+        Datagrams { kind, inbox: Inbox::default(), wanted: Wanted::default(), peer: None, write_shut: false }
     }
 }
 
@@ -332,10 +333,7 @@ pub(crate) fn peek(socket: &mut Socket, cx: &mut Context<'_>, theirs: BorrowedFd
         _ => Vec::new(),
     };
     let inbox = inbox(socket).ok_or(Errno::OPNOTSUPP)?;
-    if inbox.woken {
-        inbox.woken = false;
-        let _ = rustix::net::recv(theirs, &mut [0u8; 1], RecvFlags::DONTWAIT);
-    }
+    inbox.sleep(theirs);
     if let Some(error) = error {
         return Err(error);
     }
@@ -363,6 +361,32 @@ pub(crate) fn peek(socket: &mut Socket, cx: &mut Context<'_>, theirs: BorrowedFd
         self::inbox(socket).ok_or(Errno::OPNOTSUPP)?.letters.push_back(letter.ok_or(Errno::AGAIN)?);
     }
     self::inbox(socket).and_then(|i| i.letters.front().cloned()).ok_or(Errno::AGAIN)
+}
+
+/// Takes the oldest error of the socket's queue (MSG_ERRQUEUE, ip(7)): what was quoted of the datagram, where that was sent to, and the
+/// error as a control message. The pending error is told by this.
+pub(crate) fn take_error(socket: &mut Socket, cx: &mut Context<'_>, theirs: BorrowedFd<'_>) -> Result<Letter, Errno> {
+    const SO_EE_ORIGIN_ICMP: u8 = 2;
+    let id = socket.id.ok_or(Errno::AGAIN)?;
+    let error = cx.host.recv_error(id).map_err(errno)?;
+    let v6 = socket.is_v6();
+    let mut data = (error.error.errno() as u32).to_ne_bytes().to_vec();
+    data.extend_from_slice(&[SO_EE_ORIGIN_ICMP, error.kind, error.code, 0]);
+    data.extend_from_slice(&error.info.to_ne_bytes());
+    data.extend_from_slice(&[0; 4]);
+    data.extend_from_slice(&sockaddr::emit_inet(sockaddr::shown(SocketAddr::new(error.offender, 0), v6)));
+    let (level, kind) =
+        if v6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) } else { (libc::IPPROTO_IP, libc::IP_RECVERR) };
+    socket.error = None;
+    let _ = cx.host.take_error(id);
+    if let Some(inbox) = inbox(socket) {
+        inbox.sleep(theirs);
+    }
+    Ok(Letter {
+        data: error.payload,
+        name: sockaddr::emit_inet(sockaddr::shown(error.destination, v6)),
+        control: vec![Control { level, kind, data }],
+    })
 }
 
 /// Puts back what was taken away for a call that no longer waited, in its order.

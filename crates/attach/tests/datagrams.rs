@@ -95,6 +95,29 @@ assert b.getsockopt(SOL_SOCKET, SO_ERROR) == errno.ECONNREFUSED
 }
 
 #[test]
+fn errors_are_queued_with_what_they_are_about() {
+    python(
+        r#"
+a = socket(AF_INET, SOCK_DGRAM); a.bind(('127.0.0.1', 0)); address = a.getsockname(); a.close()
+b = socket(AF_INET, SOCK_DGRAM)
+b.setsockopt(IPPROTO_IP, 11, 1); assert b.getsockopt(IPPROTO_IP, 11) == 1
+fails(errno.EAGAIN, b.recvmsg, 10, 512, 0x2000)
+b.sendto(b'quoted', address)
+def told():
+    global got
+    try: got = b.recvmsg(100, 512, 0x2000); return True
+    except BlockingIOError: return False
+until(told)
+data, control, flags, name = got
+assert data == b'quoted' and name == address and flags & 0x2000
+(level, kind, raw), = control; assert (level, kind) == (IPPROTO_IP, 11)
+assert struct.unpack('IBBB', raw[:7]) == (errno.ECONNREFUSED, 2, 3, 3) and inet_ntoa(raw[20:24]) == '127.0.0.1'
+fails(errno.EAGAIN, b.recvfrom, 1, MSG_DONTWAIT)
+"#,
+    );
+}
+
+#[test]
 fn many_messages_and_what_goes_with_them() {
     python(
         r#"

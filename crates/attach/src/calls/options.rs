@@ -24,7 +24,6 @@ const SO_SNDTIMEO_NEW: i32 = 67;
 const IP_MTU: i32 = 14;
 const IPV6_MTU: i32 = 24;
 const IPV6_MTU_DISCOVER: i32 = 23;
-const IPV6_RECVERR: i32 = 25;
 
 pub(super) fn set(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
     let Target::Ours(key, theirs) = target(w, call)? else { return Ok(Outcome::GoOn) };
@@ -75,7 +74,6 @@ fn local_option(w: &mut World, key: Key, level: i32, name: i32, value: &[u8]) ->
                 }
                 (libc::IPPROTO_IP, libc::IP_RECVTOS) | (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS) => &mut d.wanted.tos,
                 (libc::SOL_SOCKET, libc::SO_TIMESTAMP) => &mut d.wanted.timestamp,
-                (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, IPV6_RECVERR) => &mut d.receive_errors,
                 _ => return Ok(false),
             };
             *flag = int_or_byte(value)? != 0;
@@ -150,6 +148,7 @@ fn parse(w: &World, level: i32, name: i32, value: &[u8]) -> Result<SocketOption,
             })
         }
         (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => V6Only(flag()?),
+        (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => ReceiveErrors(ip()? != 0),
         (libc::IPPROTO_TCP, libc::TCP_NODELAY) => NoDelay(flag()?),
         (libc::IPPROTO_TCP, libc::TCP_CORK) => Cork(flag()?),
         (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => QuickAck(flag()?),
@@ -235,8 +234,6 @@ fn value(
         | (Body::Datagrams(d), libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT) => return bytes(d.wanted.ttl as i32),
         (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_RECVTOS)
         | (Body::Datagrams(d), libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS) => return bytes(d.wanted.tos as i32),
-        (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_RECVERR)
-        | (Body::Datagrams(d), libc::IPPROTO_IPV6, IPV6_RECVERR) => return bytes(d.receive_errors as i32),
         _ => {}
     }
     let id = socket.id.ok_or(Errno::NOPROTOOPT)?;
@@ -284,6 +281,7 @@ fn known(cx: &mut Context<'_>, id: SocketId, level: i32, name: i32) -> Result<Ve
             cx.host.tcp_info(cx.now, id).map_err(errno)?.path_mtu as i32
         }
         (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => o.v6_only as i32,
+        (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => o.receive_errors as i32,
         (libc::IPPROTO_TCP, libc::TCP_NODELAY) => o.no_delay as i32,
         (libc::IPPROTO_TCP, libc::TCP_CORK) => o.cork as i32,
         (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => o.quick_ack as i32,

@@ -73,7 +73,7 @@ pub(super) fn recvmmsg(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> 
             Err(e) => return Err(e),
         }
         letters.push(letter);
-        if flags & libc::MSG_PEEK != 0 {
+        if stays(flags) {
             break;
         }
         datagram::consume(socket_at(w, key)?, theirs.as_fd());
@@ -88,9 +88,8 @@ fn next(w: &mut World, cx: &mut Context<'_>, key: Key, theirs: &OwnedFd, flags: 
     if flags & libc::MSG_OOB != 0 {
         return Err(Errno::OPNOTSUPP);
     }
-    // Errors are told by SO_ERROR and by calls; there is no queue of them.
     if flags & libc::MSG_ERRQUEUE != 0 {
-        return Err(Errno::AGAIN);
+        return datagram::take_error(socket_at(w, key)?, cx, theirs.as_fd()).map(Some);
     }
     match datagram::peek(socket_at(w, key)?, cx, theirs.as_fd()) {
         Ok(letter) => Ok(Some(letter)),
@@ -98,6 +97,11 @@ fn next(w: &mut World, cx: &mut Context<'_>, key: Key, theirs: &OwnedFd, flags: 
         Err(Errno::AGAIN) => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// Whether a call leaves the received datagrams as they are.
+fn stays(flags: i32) -> bool {
+    flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) != 0
 }
 
 /// Takes the datagram away and answers.
@@ -112,7 +116,7 @@ fn finish(
     letters: Vec<Letter>,
     length: usize,
 ) -> Result<Outcome, Errno> {
-    if flags & libc::MSG_PEEK == 0 {
+    if !stays(flags) {
         datagram::consume(socket_at(w, key)?, theirs.as_fd());
     }
     let answered = call.notification.try_finish(Ok(length as i64));
@@ -129,7 +133,7 @@ fn settle(
     answered: bool,
 ) -> Result<Outcome, Errno> {
     let socket = socket_at(w, key)?;
-    if !answered && flags & libc::MSG_PEEK == 0 {
+    if !answered && !stays(flags) {
         datagram::put_back(socket, letters);
     }
     // Only if nobody else waits: they come before the pair.
@@ -147,7 +151,12 @@ fn blocked(key: Key, theirs: &OwnedFd) -> Result<Outcome, Errno> {
 fn store(call: &Call, header: &Header, letter: &Letter, flags: i32) -> Result<usize, Errno> {
     let copied = msghdr::scatter(call.memory(), &header.vectors, &letter.data)?;
     let cut = if copied < letter.data.len() { libc::MSG_TRUNC } else { 0 };
-    header.store_result(call.memory(), &letter.name, &letter.control, cut | (flags & libc::MSG_CMSG_CLOEXEC))?;
+    header.store_result(
+        call.memory(),
+        &letter.name,
+        &letter.control,
+        cut | (flags & (libc::MSG_CMSG_CLOEXEC | libc::MSG_ERRQUEUE)),
+    )?;
     Ok(if flags & libc::MSG_TRUNC != 0 { letter.data.len() } else { copied })
 }
 

@@ -1,5 +1,7 @@
 //! Runs a program on a host that has only `lo`.
 
+#![allow(dead_code)] // Each test program uses its own part.
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
