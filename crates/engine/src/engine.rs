@@ -3,7 +3,7 @@
 //! # Theory of operation
 //!
 //! One **turn** is: wait for descriptors, read the clock, tell the services (and the nics) whose descriptors are ready,
-//! then run **rounds** until one finds nothing to do. A round visits every node once and gives each kind of work its
+//! then run **rounds** until one finds nothing to do. A round visits every node that was touched or is due, and gives each kind of work its
 //! share: a batch of received frames, timers that are due, a batch of socket events, a batch of frames to transmit. In-memory
 //! nics hand a frame from one node to another within a round, so a request can cross two hosts, reach the world and come
 //! back in one turn, with one system call for the sleep.
@@ -68,6 +68,10 @@ struct Node {
     host: Host,
     service: Box<dyn Service>,
     ports: Vec<Port>,
+    /// Something was done with it since it was last visited, or may have been.
+    touched: bool,
+    /// When its host or its service is due, as they said when it was last visited. Only a visit changes that.
+    due: Instant,
 }
 
 /// The loop. Not `Send`: everything of it runs on one thread.
@@ -99,7 +103,7 @@ impl Engine {
 
     /// Adds a host with its service.
     pub fn add_node(&mut self, host: Host, service: Box<dyn Service>) -> NodeId {
-        self.nodes.push(Node { host, service, ports: Vec::new() });
+        self.nodes.push(Node { host, service, ports: Vec::new(), touched: true, due: Instant::ZERO });
         self.unfinished = true;
         NodeId(self.nodes.len() - 1)
     }
@@ -154,9 +158,10 @@ impl Engine {
     /// Calls `f` with a node's service, if it is an `S`, as the loop would call it: to set up what the run is to use, or to end it.
     pub fn with<S: Service, R>(&mut self, node: NodeId, f: impl FnOnce(&mut S, &mut Context<'_>) -> R) -> Option<R> {
         let now = self.clock.read();
-        let Node { host, service, .. } = self.nodes.get_mut(node.0)?;
+        let Node { host, service, touched, .. } = self.nodes.get_mut(node.0)?;
         let service: &mut dyn Any = &mut **service;
         let service = service.downcast_mut()?;
+        *touched = true;
         self.unfinished = true;
         Some(f(service, &mut Context { now, host, node, reactor: &mut self.reactor }))
     }
@@ -215,9 +220,7 @@ impl Engine {
         }
         let mut earliest = deadline;
         for node in &self.nodes {
-            let nics = node.ports.iter().filter_map(Port::poll_at);
-            let all = node.host.poll_at().into_iter().chain(node.service.poll_at()).chain(nics);
-            earliest = all.fold(earliest, Instant::min);
+            earliest = node.ports.iter().filter_map(Port::poll_at).fold(earliest.min(node.due), Instant::min);
         }
         if earliest == Instant::FAR_FUTURE {
             return None;
@@ -241,11 +244,14 @@ impl Engine {
         let Some((target, seen)) = self.reactor.resolve(event) else { return };
         match target {
             Target::Service { node, token } => {
-                let Some(Node { host, service, .. }) = self.nodes.get_mut(node.0) else { return };
+                let Some(Node { host, service, touched, .. }) = self.nodes.get_mut(node.0) else { return };
+                *touched = true;
                 service.ready(&mut Context { now: self.now, host, node, reactor: &mut self.reactor }, token, seen);
             }
             Target::Nic { node, port } => {
-                if let Some(port) = self.nodes.get_mut(node.0).and_then(|node| node.ports.get_mut(port)) {
+                let Some(node) = self.nodes.get_mut(node.0) else { return };
+                node.touched = true;
+                if let Some(port) = node.ports.get_mut(port) {
                     port.wake();
                 }
             }
@@ -277,19 +283,24 @@ impl Engine {
         }
     }
 
-    /// Gives each node its share of each kind of work. Returns how much was done.
+    /// Gives each node that has something to do its share of each kind of work. Returns how much was done.
     fn round(&mut self) -> usize {
         let now = self.now;
         let mut work = 0;
-        for (index, Node { host, service, ports }) in self.nodes.iter_mut().enumerate() {
+        for (index, Node { host, service, ports, touched, due }) in self.nodes.iter_mut().enumerate() {
             let node = NodeId(index);
+            let mut received = 0;
             for port in ports.iter_mut() {
                 if port.poll_at().is_some_and(|at| at <= now) {
                     port.wake();
+                    *touched = true;
                 }
-                let received = port.receive(now, host);
-                self.statistics.received += received as u64;
-                work += received;
+                received += port.receive(now, host);
+                *touched |= port.has_frame();
+            }
+            let is_due = *due <= now;
+            if received == 0 && !is_due && !*touched {
+                continue;
             }
             host.poll(now);
             let mut events = 0;
@@ -299,27 +310,38 @@ impl Engine {
                 service.event(&mut Context { now, host, node, reactor: &mut self.reactor }, event);
                 events += 1;
             }
-            self.statistics.events += events as u64;
-            work += events;
-            if service.poll_at().is_some_and(|at| at <= now) {
+            let polls = service.poll_at().is_some_and(|at| at <= now);
+            if polls {
                 service.poll(&mut Context { now, host, node, reactor: &mut self.reactor });
             }
+            if polls || events > 0 {
+                // What the service has sent.
+                host.poll(now);
+            }
+            let mut transmitted = 0;
             for port in ports.iter_mut() {
-                let transmitted = port.transmit(now, host);
-                self.statistics.transmitted += transmitted as u64;
-                work += transmitted;
+                transmitted += port.transmit(now, host);
                 port.watch(&mut self.reactor);
             }
+            self.statistics.received += received as u64;
+            self.statistics.events += events as u64;
+            self.statistics.transmitted += transmitted as u64;
+            let done = received + events + transmitted + usize::from(is_due);
+            work += done;
+            *touched = done > 0;
+            *due = host.poll_at().into_iter().chain(service.poll_at()).min().unwrap_or(Instant::FAR_FUTURE);
         }
         work
     }
 
     fn report_failures(&mut self) {
-        for (index, Node { host, service, ports }) in self.nodes.iter_mut().enumerate() {
+        for (index, Node { host, service, ports, touched, .. }) in self.nodes.iter_mut().enumerate() {
             for port in ports.iter_mut() {
                 let Some(reason) = port.newly_failed(&mut self.reactor) else { continue };
                 let mut cx = Context { now: self.now, host, node: NodeId(index), reactor: &mut self.reactor };
                 service.nic_failed(&mut cx, port.interface, &reason);
+                *touched = true;
+                self.unfinished = true;
             }
         }
     }

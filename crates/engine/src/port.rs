@@ -59,6 +59,11 @@ impl Port {
         }
     }
 
+    /// Whether a frame that the nic gave back may be tried again.
+    pub fn has_frame(&self) -> bool {
+        self.kept.is_some() && !self.blocked
+    }
+
     pub fn poll_at(&self) -> Option<Instant> {
         if self.failed { None } else { self.nic.poll_at() }
     }
