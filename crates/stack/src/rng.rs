@@ -11,7 +11,6 @@ pub(crate) type Map<K, V> = hashbrown::HashMap<K, V, FixedState>;
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(ChaCha8Rng);
 
-#[allow(dead_code)]
 impl Rng {
     pub fn new(seed: [u8; 32]) -> Rng {
         Rng(ChaCha8Rng::from_seed(seed))

@@ -341,3 +341,22 @@ fn a_socket_that_wants_errors_gets_soft_ones_too_with_their_quotation() {
     let (header, data) = Icmpv4Header::parse(&told.payload).unwrap();
     assert_eq!((header.sequence(), data), (7, &b"hi"[..]));
 }
+
+#[test]
+fn a_closed_port_of_our_own_is_refused_over_lo() {
+    let mut bench = Bench::new();
+    let id = bench.host.socket(Domain::Inet, Kind::Datagram).unwrap();
+    for to in [Ipv4Addr::LOCALHOST, OURS] {
+        bench.host.connect(bench.now, id, at(to, 9)).unwrap();
+        bench.host.send_to(bench.now, id, b"anyone?", None, None).unwrap();
+        bench.settle();
+        assert_eq!(bench.host.take_error(id), Some(Error::ConnectionRefused), "{to}");
+    }
+    // Nothing limits them.
+    for _ in 0..200 {
+        bench.host.send_to(bench.now, id, b"anyone?", None, None).unwrap();
+        bench.settle();
+        assert_eq!(bench.host.take_error(id), Some(Error::ConnectionRefused));
+    }
+    assert!(bench.sent().is_empty());
+}

@@ -56,7 +56,6 @@ fn overlap(a: &Binding, b: &Binding) -> bool {
         && (a.address.is_unspecified() || b.address.is_unspecified() || a.address == b.address)
 }
 
-#[allow(dead_code)]
 impl Ports {
     pub fn new(rules: Rules, rng: &mut Rng) -> Ports {
         let perturbations = (0..PERTURBATIONS).map(|_| rng.next_u32()).collect();
