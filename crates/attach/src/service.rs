@@ -19,8 +19,6 @@ const LISTENER: u64 = 0;
 const REPORTS: u64 = 1;
 const SIGNALS: u64 = 2;
 
-/// Calls answered before others have their turn.
-const TURN: usize = 64;
 /// How long the host may go on sending what an ended program has written.
 const DRAIN: Duration = Duration::from_secs(60);
 /// How often it is looked whether it is done.
@@ -32,8 +30,8 @@ pub struct Attach {
     signals: Signals,
     listener: Listener,
     world: World,
-    /// More calls may wait.
-    busy: bool,
+    /// A call waits.
+    waiting: bool,
     started: bool,
     /// The program ended so; until when the host may send what is left.
     ended: Option<(Ending, Instant)>,
@@ -51,7 +49,7 @@ impl Attach {
             signals,
             listener,
             world: World::new(links)?,
-            busy: false,
+            waiting: false,
             started: false,
             ended: None,
             next_look: Instant::ZERO,
@@ -80,13 +78,12 @@ impl Attach {
         cx.register(self.signals.descriptor(), SIGNALS, Interest::IN)
     }
 
-    fn answer_calls(&mut self, cx: &mut Context<'_>) {
-        self.busy = false;
-        for _ in 0..TURN {
-            let Some(notification) = self.listener.next() else { return };
+    /// Answers one call. What the program did before it made the call (closed a socket, wrote) is an event on a pair, which must be seen
+    /// first: so calls come after the other descriptors of a turn, and each in a turn of its own.
+    fn answer_call(&mut self, cx: &mut Context<'_>) {
+        if let Some(notification) = self.listener.next() {
             self.world.call(cx, Call::new(notification));
         }
-        self.busy = true;
     }
 
     fn news(&mut self, cx: &mut Context<'_>) {
@@ -121,9 +118,9 @@ impl Service for Attach {
     fn ready(&mut self, cx: &mut Context<'_>, token: u64, ready: Interest) {
         match token {
             LISTENER => {
-                self.answer_calls(cx);
+                self.waiting = ready.contains(Interest::IN);
                 // No process is left under the filter.
-                if ready.contains(Interest::HUP) && !self.busy {
+                if ready.contains(Interest::HUP) && !self.waiting {
                     cx.deregister(self.listener.descriptor());
                 }
             }
@@ -159,15 +156,15 @@ impl Service for Attach {
                 return;
             }
         }
-        if self.busy {
-            self.answer_calls(cx);
+        if std::mem::take(&mut self.waiting) {
+            self.answer_call(cx);
         }
         self.world.poll(cx);
         self.look_whether_done(cx);
     }
 
     fn poll_at(&self) -> Option<Instant> {
-        let calls = self.busy.then_some(Instant::ZERO);
+        let calls = self.waiting.then_some(Instant::ZERO);
         let end = self.ended.map(|_| self.next_look);
         [calls, end, self.world.poll_at(Instant::ZERO)].into_iter().flatten().min()
     }

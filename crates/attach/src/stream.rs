@@ -212,7 +212,8 @@ fn push_down(
         });
         match result {
             Ok(0) if !offered => {
-                if !stream.end_shown {
+                // A reader must not see the end where an error is about to be shown.
+                if !stream.end_shown && !stream.breaking {
                     stream.end_shown = true;
                     let _ = rustix::net::shutdown(ours, rustix::net::Shutdown::Write);
                 }
