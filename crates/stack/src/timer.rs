@@ -142,6 +142,11 @@ impl Timers {
         *timer = Timer::default();
     }
 
+    /// Timers that are armed.
+    pub fn armed(&self) -> usize {
+        self.entries.iter().filter(|e| e.place != FREE && e.at != Instant::FAR_FUTURE).count()
+    }
+
     /// When [`pop`](Self::pop) is to be called next.
     pub fn next_at(&self) -> Option<Instant> {
         (self.next != Instant::FAR_FUTURE).then_some(self.next)
