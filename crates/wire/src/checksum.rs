@@ -144,7 +144,8 @@ pub fn checksum(bytes: &[u8]) -> u16 {
 }
 
 /// The checksum after one 16-bit word that it covers changed: RFC 1624's equation 3,
-/// HC' = ~(~HC + ~m + m'). All in one byte order, whichever it is.
+/// HC' = ~(~HC + ~m + m'). All in one byte order, whichever it is. Where no word is left that is not zero, 0 comes
+/// out and 0xffff would be right: 0xffff is right wherever 0 comes out.
 #[inline]
 pub fn update(checksum: u16, old_word: u16, new_word: u16) -> u16 {
     let sum = u64::from(!checksum) + u64::from(!old_word) + u64::from(new_word);

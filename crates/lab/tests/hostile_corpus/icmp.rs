@@ -161,6 +161,11 @@ fn echoes() {
         let echo = Icmpv4Header::echo(Icmpv4Type::ECHO_REQUEST, 7, len as u16);
         world.attack(Case::accept(format!("echo of {len} bytes"), FORGE.icmp(echo, &vec![9; len])));
     }
+    // A reply in which nothing is left that is not zero: its checksum is not.
+    for len in [0, 1, 56] {
+        let echo = Icmpv4Header::echo(Icmpv4Type::ECHO_REQUEST, 0, 0);
+        world.attack(Case::accept(format!("echo of {len} zeroes"), FORGE.icmp(echo, &vec![0; len])));
+    }
     let mut long = Icmpv4Header::echo(Icmpv4Type::ECHO_REQUEST, 7, 9);
     long.fill_checksum(wireway_wire::Sum::of(&[9; 6000]));
     let mut message = wireway_wire::zerocopy::IntoBytes::as_bytes(&long).to_vec();
@@ -170,6 +175,6 @@ fn echoes() {
         FORGE.fragment(Protocol::ICMP, 77, &message, from..to, i < 4)
     });
     world.attack(Case::new("a fragmented echo", fragments, &[]));
-    assert_eq!(world.net.host(world.victim).counters()[Counter::IcmpOutEchoReps], before + 6);
+    assert_eq!(world.net.host(world.victim).counters()[Counter::IcmpOutEchoReps], before + 9);
     world.finish(&[]);
 }

@@ -21,8 +21,7 @@ pub(super) struct Idents {
 
 impl Idents {
     pub fn new(rng: &mut Rng) -> Idents {
-        let counters = (0..COUNTERS).map(|_| (rng.next_u32() as u16, 0)).collect();
-        Idents { counters, hash: rng.hash_state() }
+        Idents { counters: vec![(0, 0); COUNTERS].into_boxed_slice(), hash: rng.hash_state() }
     }
 
     /// The first of `count` identifications that follow one another.
@@ -35,12 +34,13 @@ impl Idents {
         protocol: u8,
         count: u16,
     ) -> u16 {
-        let hash = self.hash.hash_one((source.to_bits(), destination.to_bits(), protocol)) as usize % COUNTERS;
+        let hash = self.hash.hash_one((source.to_bits(), destination.to_bits(), protocol));
         let millis = now.as_millis() as u32;
-        let (counter, used) = &mut self.counters[hash];
+        let (counter, used) = &mut self.counters[hash as usize % COUNTERS];
         let elapsed = millis.wrapping_sub(core::mem::replace(used, millis));
         *counter = counter.wrapping_add(rng.below(elapsed) as u16);
-        let first = *counter;
+        // Who shares the counter does not share where it began.
+        let first = counter.wrapping_add((hash >> 48) as u16);
         *counter = counter.wrapping_add(count);
         first
     }

@@ -2,6 +2,7 @@
 //!
 //! A port's users are kept as classes with a count, so a listener's ten thousand connections are one entry.
 
+use core::hash::{Hash, Hasher};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use siphasher::sip::SipHasher13;
@@ -43,6 +44,7 @@ pub(crate) struct Ports {
     rules: Rules,
     users: Map<u16, SmallVec<[(Binding, u32); 1]>>,
     key: [u8; 16],
+    /// What was added to each since the beginning, when each was the keyed hash of its index.
     perturbations: Box<[u32]>,
 }
 
@@ -58,7 +60,7 @@ fn overlap(a: &Binding, b: &Binding) -> bool {
 
 impl Ports {
     pub fn new(rules: Rules, rng: &mut Rng) -> Ports {
-        let perturbations = (0..PERTURBATIONS).map(|_| rng.next_u32()).collect();
+        let perturbations = vec![0; PERTURBATIONS].into_boxed_slice();
         Ports { rules, users: rng.map(), key: rng.key(), perturbations }
     }
 
@@ -136,9 +138,10 @@ impl Ports {
         binding: Binding,
         mut free: impl FnMut(u16) -> bool,
     ) -> Result<u16> {
-        let hash = self.hash(local, remote);
+        let hash = self.hash(&(local, remote));
         let slot = (hash >> 32) as usize % PERTURBATIONS;
-        let start = (hash as u32).wrapping_add(self.perturbations[slot]);
+        let perturbation = self.perturbations[slot].wrapping_add(self.hash(&slot) as u32);
+        let start = (hash as u32).wrapping_add(perturbation);
         let sharable = |users: Option<&SmallVec<[(Binding, u32); 1]>>| {
             users.is_none_or(|users| users.iter().all(|(old, _)| old.by_connect || !overlap(old, &binding)))
         };
@@ -151,10 +154,9 @@ impl Ports {
         Ok(port)
     }
 
-    fn hash(&self, local: IpAddr, remote: SocketAddr) -> u64 {
-        use core::hash::{Hash, Hasher};
+    fn hash(&self, of: &impl Hash) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.key);
-        (local, remote).hash(&mut hasher);
+        of.hash(&mut hasher);
         hasher.finish()
     }
 }
