@@ -168,8 +168,11 @@ impl Relay {
                 Ok(0) if asked => return Pumped::Idle,
                 Ok(0) => {
                     self.outward = Direction::Ended;
-                    // ENOTCONN: it was reset, which reading will tell.
-                    let _ = rustix::net::shutdown(&self.outer, rustix::net::Shutdown::Write);
+                    // The last direction to end needs no shutdown: the socket is closed. ENOTCONN: it was reset, which
+                    // reading will tell.
+                    if self.inward == Direction::Open {
+                        let _ = rustix::net::shutdown(&self.outer, rustix::net::Shutdown::Write);
+                    }
                 }
                 Ok(n) => {
                     add(&counters.tcp_bytes_out, n as u64);
