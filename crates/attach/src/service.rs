@@ -36,6 +36,8 @@ pub struct Attach {
     /// The program ended so; until when the host may send what is left.
     ended: Option<(Ending, Instant)>,
     next_look: Instant,
+    /// Whether what the host has sent is out of our hands.
+    forwarded: Option<Box<dyn Fn() -> bool>>,
     /// Why the program was ended from our side.
     failure: Option<String>,
 }
@@ -53,8 +55,14 @@ impl Attach {
             started: false,
             ended: None,
             next_look: Instant::ZERO,
+            forwarded: None,
             failure: None,
         })
+    }
+
+    /// Before the engine is stopped, waits for this too: that another host of this process has passed on what the program's sent.
+    pub fn wait_until(&mut self, forwarded: impl Fn() -> bool + 'static) {
+        self.forwarded = Some(Box::new(forwarded));
     }
 
     /// How the program ended, if it has.
@@ -108,7 +116,8 @@ impl Attach {
             return;
         }
         self.next_look = cx.now + DRAIN_STEP;
-        if self.world.is_drained(cx) || cx.now >= until {
+        let forwarded = || self.forwarded.as_ref().is_none_or(|forwarded| forwarded());
+        if self.world.is_drained(cx) && forwarded() || cx.now >= until {
             cx.stop(ending.status() as i32);
         }
     }

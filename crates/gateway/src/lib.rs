@@ -33,6 +33,7 @@ mod table;
 mod tcp;
 mod udp;
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -67,6 +68,9 @@ pub struct Gateway {
     pub interface: InterfaceId,
     /// What is counted.
     pub counters: Rc<Counters>,
+    /// Connections whose program may still send, or has sent what the machine's sockets have not taken yet. When the program's
+    /// sockets are all closed, this becomes zero as soon as everything that it sent is on its way.
+    pub sending: Rc<Cell<usize>>,
     /// The published ports as they are: with the port that the machine chose, if it was asked to.
     pub published: Vec<Publish>,
     /// The addresses of the machine's resolvers. DNS that reaches the gateway for one of them is answered; what the
@@ -103,9 +107,10 @@ impl Gateway {
             |(publish, errno): (Publish, rustix::io::Errno)| GatewayError::Publish(publish, errno.raw_os_error());
         let (ports, published) = Ports::listen(&config.publish).map_err(publish_error)?;
         let counters = Rc::new(Counters::default());
+        let sending = Rc::new(Cell::new(0));
         let udp = Udp::new(&mut host, now)?;
         let service = Relays {
-            tcp: Tcp::new(&mut host, now)?,
+            tcp: Tcp::new(&mut host, now, sending.clone())?,
             icmp: Icmp::new(&mut host, now, u16::from_ne_bytes(entropy::bytes().map_err(system)?))?,
             dns: Dns::new(servers, udp.socket()),
             udp,
@@ -115,7 +120,7 @@ impl Gateway {
             started: false,
             more_connections: false,
         };
-        Ok(Gateway { host, service, interface, counters, published, resolvers })
+        Ok(Gateway { host, service, interface, counters, sending, published, resolvers })
     }
 }
 
@@ -163,12 +168,6 @@ impl Relays {
     /// What is held now.
     pub fn held(&self) -> Held {
         Held { connections: self.tcp.len(), flows: self.udp.len(), echoes: self.icmp.len(), lookups: self.dns.len() }
-    }
-
-    /// Connections whose program may still send, or whose bytes the machine's sockets have not taken yet. When the program's sockets
-    /// are all closed, this becomes zero as soon as everything that it sent is on its way.
-    pub fn sending(&self) -> usize {
-        self.tcp.sending()
     }
 
     fn take_connections(&mut self, cx: &mut Context<'_>) {

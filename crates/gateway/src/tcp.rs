@@ -5,16 +5,18 @@
 //! already; while the host connects to the program its bytes wait in the kernel, and a refusal becomes a reset.
 //! Once both sides stand, `relay.rs` moves the bytes.
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use wireway_engine::{Context, Interest};
 use wireway_packet::Instant;
-use wireway_stack::{Domain, Error, Event, Kind, Ready, Refusal, SocketId, SocketOption};
+use wireway_stack::{Domain, Error, Event, Host, Kind, Ready, Refusal, SocketId, SocketOption};
 
 use crate::address::{Far, Map};
 use crate::counters::{Counters, count};
@@ -50,6 +52,8 @@ pub(crate) struct Tcp {
     listener: SocketId,
     connections: Table<Connection>,
     by_inner: HashMap<SocketId, u64>,
+    /// Established connections whose program may still send, or has sent what the machine has not taken yet.
+    sending: Rc<Cell<usize>>,
     busy: VecDeque<u64>,
     /// Connections whose reset waits, and when to look again.
     resetting: Vec<u64>,
@@ -66,7 +70,7 @@ pub(crate) enum Taken {
 
 impl Tcp {
     /// Listens for every destination.
-    pub fn new(host: &mut wireway_stack::Host, now: Instant) -> wireway_stack::Result<Tcp> {
+    pub fn new(host: &mut Host, now: Instant, sending: Rc<Cell<usize>>) -> wireway_stack::Result<Tcp> {
         let listener = host.socket(Domain::Inet, Kind::Stream)?;
         host.set_option(now, listener, SocketOption::Transparent(true))?;
         host.set_option(now, listener, SocketOption::HoldIncoming(true))?;
@@ -77,6 +81,7 @@ impl Tcp {
             listener,
             connections: Table::new(Part::Tcp),
             by_inner: HashMap::new(),
+            sending,
             busy: VecDeque::new(),
             resetting: Vec::new(),
             check_at: None,
@@ -90,11 +95,6 @@ impl Tcp {
     /// Connections there are now, in any state.
     pub fn len(&self) -> usize {
         self.connections.len()
-    }
-
-    /// Connections whose program may still send, or whose bytes the machine has not taken yet.
-    pub fn sending(&self) -> usize {
-        self.connections.iter().filter(|(_, connection)| connection.relay.is_sending()).count()
     }
 
     /// Takes the next connection that the program asks for; `None` if there is none.
@@ -173,6 +173,7 @@ impl Tcp {
         }
         count(&counters.tcp_relayed);
         connection.state = State::Open;
+        self.sending.update(|n| n + 1);
         self.pump(cx, token, Ready::empty(), counters);
     }
 
@@ -255,12 +256,17 @@ impl Tcp {
         }
         count(&counters.tcp_published);
         connection.state = State::Open;
+        self.sending.update(|n| n + 1);
         self.pump(cx, token, ready, counters);
     }
 
     fn pump(&mut self, cx: &mut Context<'_>, token: u64, ready: Ready, counters: &Counters) {
         let Some(Connection { relay, queued, .. }) = self.connections.get_mut(token) else { return };
+        let was_sending = relay.is_sending();
         let mut pumped = relay.pump(cx.now, cx.host, counters);
+        if was_sending && !relay.is_sending() {
+            self.sending.update(|n| n.saturating_sub(1));
+        }
         if ready.contains(Ready::ERR) && matches!(pumped, Pumped::Idle | Pumped::Busy) && relay.inner_is_reset(cx.host)
         {
             pumped = Pumped::InnerReset;
@@ -326,7 +332,10 @@ impl Tcp {
 
     /// Removes a connection. Its descriptor is closed with the relay, which ends the watch: nobody has a duplicate of it.
     fn forget(&mut self, token: u64) -> Option<Relay> {
-        let relay = self.connections.remove(token)?.relay;
+        let Connection { state, relay, .. } = self.connections.remove(token)?;
+        if matches!(state, State::Open) && relay.is_sending() {
+            self.sending.update(|n| n.saturating_sub(1));
+        }
         self.by_inner.remove(&relay.inner());
         Some(relay)
     }

@@ -47,7 +47,7 @@ fn bytes_reach_the_program_and_come_back() {
         stream.close();
     }
     let remains = rig.stop();
-    assert_eq!((remains.count("tcp_published"), remains.held.connections), (3, 0));
+    assert_eq!((remains.count("tcp_published"), remains.held.connections, remains.sending), (3, 0, 0));
 }
 
 #[test]

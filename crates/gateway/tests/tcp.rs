@@ -253,7 +253,7 @@ fn two_hundred_at_once() {
     }
     assert_eq!(server.join().expect("server"), (0..200).map(|i| 5_000 + i).sum::<u64>());
     let remains = rig.stop();
-    assert_eq!((remains.count("tcp_relayed"), remains.held.connections), (200, 0));
+    assert_eq!((remains.count("tcp_relayed"), remains.held.connections, remains.sending), (200, 0, 0));
 }
 
 #[test]

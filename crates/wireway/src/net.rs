@@ -1,6 +1,6 @@
 //! The networks a program can be attached to: makes the program's interface, and what stands at the other end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
@@ -29,6 +29,8 @@ pub struct Plan {
     pub gateway: Option<IpAddr>,
     /// Addresses of resolvers that programs ask, and where their questions are to go.
     pub dns: Option<Dns>,
+    /// The gateway's connections that have something of the program's to pass on.
+    pub sending: Option<Rc<Cell<usize>>>,
 }
 
 /// How name look-ups reach a resolver.
@@ -102,6 +104,7 @@ fn gateway(
         nic: watched(near, monitors),
         gateway: Some(config.gateway.into()),
         dns: Some(Dns { asked: gateway.resolvers, answered_by: config.dns.into() }),
+        sending: Some(gateway.sending),
     })
 }
 
@@ -119,6 +122,7 @@ fn tap(args: &RunArgs, mac: MacAddr, name: &str, monitors: &[Rc<RefCell<dyn Moni
         nic: watched(nic, monitors),
         gateway: args.gateway,
         dns: dns(args),
+        sending: None,
     })
 }
 
@@ -134,6 +138,7 @@ fn link(args: &RunArgs, mac: MacAddr, name: &str, monitors: &[Rc<RefCell<dyn Mon
         nic: watched(nic, monitors),
         gateway: args.gateway,
         dns: dns(args),
+        sending: None,
     })
 }
 

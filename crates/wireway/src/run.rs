@@ -77,7 +77,10 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let signals = Signals::take().map_err(Failure::own)?;
     let command = Command { arguments: args.program.clone(), isolate: args.isolate, ..Command::default() };
     let running = launch(&command, &signals)?;
-    let service = Attach::new(running, signals, links).map_err(Failure::own)?;
+    let mut service = Attach::new(running, signals, links).map_err(Failure::own)?;
+    if let Some(sending) = plan.sending {
+        service.wait_until(move || sending.get() == 0);
+    }
     let node = engine.add_node(host, Box::new(service));
     engine.add_nic(node, interface, plan.nic).map_err(Failure::own)?;
     let status = engine.run().map_err(Failure::own)?;

@@ -60,6 +60,8 @@ impl Service for Driver {
 /// What was left when the engine stopped.
 pub struct Remains {
     pub held: Held,
+    /// Connections that still had something to pass on.
+    pub sending: usize,
     pub counters: Vec<(&'static str, u64)>,
 }
 
@@ -121,14 +123,14 @@ impl Rig {
             let program = engine.add_node(host, Box::new(driver));
             let gateway = Gateway::new(now, &config).expect("gateway");
             tell.send(gateway.published.clone()).expect("the test waits");
-            let counters = gateway.counters.clone();
+            let (counters, sending) = (gateway.counters.clone(), gateway.sending.clone());
             let far = engine.add_node(gateway.host, Box::new(gateway.service));
             let (here, there) = pair(cable);
             engine.add_nic(program, interface, Box::new(here)).expect("nic");
             engine.add_nic(far, gateway.interface, Box::new(there)).expect("nic");
             engine.run().expect("runs");
             let relays: &Relays = engine.service(NodeId(1)).expect("the gateway's service");
-            Remains { held: relays.held(), counters: counters.all() }
+            Remains { held: relays.held(), sending: sending.get(), counters: counters.all() }
         });
         let published = told.recv_timeout(PATIENCE).expect("the gateway starts");
         Rig { shared: Arc::new(Shared { attempts, wake }), thread: Some(thread), published }
@@ -177,7 +179,7 @@ impl Rig {
         Datagrams { shared: self.shared.clone(), socket }
     }
 
-    /// Waits until the gateway holds no connection, as it must when all have ended.
+    /// Stops the engine.
     pub fn stop(mut self) -> Remains {
         self.shared.send(Box::new(|cx| {
             cx.stop(0);
