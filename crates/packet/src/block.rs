@@ -84,6 +84,16 @@ impl Ref {
         unsafe { self.0.cast::<u8>().add(HEADER) }
     }
 
+    /// A second reference. The holder of the only one needs no read-modify-write, for `&mut` keeps it from being cloned meanwhile.
+    #[inline]
+    fn share(&mut self) -> Ref {
+        if self.is_unique() {
+            self.header().refs.store(2, Ordering::Relaxed);
+            return Ref(self.0);
+        }
+        self.clone()
+    }
+
     #[inline]
     fn is_unique(&self) -> bool {
         self.header().refs.load(Ordering::Acquire) == 1
@@ -166,7 +176,18 @@ impl Writer {
         let start = self.written;
         let n = n.min(self.spare()) as u32;
         self.written += n;
-        Slice { block: self.block.clone(), start, len: n }
+        Slice { block: self.block.share(), start, len: n }
+    }
+
+    /// Takes back a slice that is no longer needed: as dropping it, but cheaper where it is the last one of this block.
+    #[inline]
+    pub fn take_back(&mut self, slice: Slice) {
+        let refs = &self.block.header().refs;
+        if slice.block.0 == self.block.0 && refs.load(Ordering::Acquire) == 2 {
+            // Both references are in our hands, so nobody else can count.
+            refs.store(1, Ordering::Relaxed);
+            core::mem::forget(slice);
+        }
     }
 
     /// Copies as much of `data` as fits and returns it as a slice.

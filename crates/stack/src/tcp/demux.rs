@@ -8,7 +8,7 @@ use wireway_wire::tcp_options::timestamps_only;
 use wireway_wire::{Protocol, SackBlocks, SeqNumber, TcpFlags, TcpHeader, TcpOptions, TcpView};
 
 use super::Tcp;
-use super::flow::{Endpoint, Flow, FlowTarget};
+use super::flow::{Endpoint, Flow, FlowKey, FlowTarget};
 use super::header::{Header, pseudo, write_header};
 use super::input::{Segment, Verdict};
 use super::shared::Cx;
@@ -17,7 +17,7 @@ use crate::net::{Inbound, IpMeta, Net};
 use crate::{Counter, DropReason};
 
 /// Takes the header off a segment.
-pub(super) fn parse(inbound: &mut Inbound) -> Result<(Flow, Segment), DropReason> {
+pub(super) fn parse(inbound: &mut Inbound) -> Result<(FlowKey, Segment), DropReason> {
     if inbound.broadcast {
         // RFC 9293 §3.9.2.3, MUST-57.
         return Err(DropReason::OtherHost);
@@ -50,11 +50,10 @@ pub(super) fn parse(inbound: &mut Inbound) -> Result<(Flow, Segment), DropReason
     let segment_size = packet.offload().segmentation.map(|s| u32::from(s.size));
     packet.trim_front(header_len);
     let len = packet.len() as u32;
-    let flow = Flow {
-        local: Endpoint::new(inbound.destination, fields.dst_port),
-        remote: Endpoint::new(inbound.source, fields.src_port),
-    };
+    let ip = &inbound.header;
+    let key = FlowKey::v4(ip.dst(), ip.src(), fields.dst_port, fields.src_port);
     let segment = Segment {
+        ports: (fields.dst_port, fields.src_port),
         seq: fields.seq,
         ack: fields.ack,
         flags: fields.flags,
@@ -64,7 +63,7 @@ pub(super) fn parse(inbound: &mut Inbound) -> Result<(Flow, Segment), DropReason
         len,
         segment_size: segment_size.unwrap_or(len).min(len),
     };
-    Ok((flow, segment))
+    Ok((key, segment))
 }
 
 impl Tcp {
@@ -74,10 +73,13 @@ impl Tcp {
         net: &mut Net,
         now: Instant,
         target: Option<FlowTarget>,
-        flow: Flow,
         segment: &Segment,
         inbound: Inbound,
     ) -> Verdict {
+        let flow = Flow {
+            local: Endpoint::new(inbound.destination, segment.ports.0),
+            remote: Endpoint::new(inbound.source, segment.ports.1),
+        };
         match target {
             Some(FlowTarget::Request(index)) => self.request_arrives(net, now, index, segment, inbound.packet),
             Some(FlowTarget::TimeWait(index)) => self.time_wait_arrives(net, now, index, flow, segment, inbound),

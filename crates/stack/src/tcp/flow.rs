@@ -2,10 +2,11 @@
 
 use core::fmt;
 use core::hash::{Hash, Hasher};
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 /// One end of a flow.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,18 +40,45 @@ pub(crate) struct Flow {
     pub remote: Endpoint,
 }
 
-impl Hash for Flow {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        match (self.local.address, self.remote.address) {
-            (IpAddr::V4(local), IpAddr::V4(remote)) => {
-                state.write_u64(u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits()));
-            }
+/// A flow as integers, for the table: IPv4 addresses as their v4-mapped ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FlowKey {
+    words: [u64; 4],
+    ports: u32,
+}
+
+impl FlowKey {
+    /// The key of an IPv4 flow. Its addresses share one word; no IPv6 address that can be in a flow begins with the other words' zeros.
+    #[inline]
+    pub fn v4(local: Ipv4Addr, remote: Ipv4Addr, local_port: u16, remote_port: u16) -> FlowKey {
+        let addresses = u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits());
+        FlowKey { words: [addresses, 0, 0, 0], ports: u32::from(local_port) << 16 | u32::from(remote_port) }
+    }
+}
+
+impl From<&Flow> for FlowKey {
+    fn from(flow: &Flow) -> FlowKey {
+        match (flow.local.address, flow.remote.address) {
+            (IpAddr::V4(local), IpAddr::V4(remote)) => FlowKey::v4(local, remote, flow.local.port, flow.remote.port),
             (local, remote) => {
-                state.write_u128(bits(local));
-                state.write_u128(bits(remote));
+                let (local, remote) = (bits(local), bits(remote));
+                let words = [local as u64, (local >> 64) as u64, remote as u64, (remote >> 64) as u64];
+                FlowKey { words, ports: u32::from(flow.local.port) << 16 | u32::from(flow.remote.port) }
             }
         }
-        state.write_u32(u32::from(self.local.port) << 16 | u32::from(self.remote.port));
+    }
+}
+
+impl Hash for FlowKey {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.words[0]);
+        if self.words[2] | self.words[3] != 0 {
+            state.write_u64(self.words[1]);
+            state.write_u64(self.words[2]);
+            state.write_u64(self.words[3]);
+        }
+        state.write_u32(self.ports);
     }
 }
 
@@ -86,7 +114,7 @@ pub(crate) enum FlowTarget {
 
 /// All flows of a host, hashed under a secret seed.
 pub(crate) struct Flows {
-    map: HashMap<Flow, FlowTarget, FixedState>,
+    map: HashMap<FlowKey, FlowTarget, FixedState>,
 }
 
 impl Flows {
@@ -94,21 +122,29 @@ impl Flows {
         Flows { map: HashMap::with_hasher(seed) }
     }
 
+    #[inline]
+    pub fn find(&self, key: &FlowKey) -> Option<FlowTarget> {
+        self.map.get(key).copied()
+    }
+
     pub fn get(&self, flow: &Flow) -> Option<FlowTarget> {
-        self.map.get(flow).copied()
+        self.find(&flow.into())
     }
 
     pub fn insert(&mut self, flow: Flow, target: FlowTarget) {
-        self.map.insert(flow, target);
+        self.map.insert((&flow).into(), target);
     }
 
     /// Removes the flow if it leads to `target`.
     pub fn remove(&mut self, flow: &Flow, target: FlowTarget) {
-        if self.map.get(flow) == Some(&target) {
-            self.map.remove(flow);
+        if let Entry::Occupied(entry) = self.map.entry(flow.into())
+            && *entry.get() == target
+        {
+            entry.remove();
         }
     }
 
+    /// Flows in the table.
     pub fn len(&self) -> usize {
         self.map.len()
     }

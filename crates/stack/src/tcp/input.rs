@@ -12,6 +12,8 @@ use crate::{Counter, DropReason, Error};
 
 /// A received segment's header, taken apart.
 pub(crate) struct Segment {
+    /// Ours and the peer's.
+    pub ports: (u16, u16),
     pub seq: SeqNumber,
     pub ack: SeqNumber,
     pub flags: TcpFlags,

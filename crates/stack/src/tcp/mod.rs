@@ -155,11 +155,11 @@ impl Tcp {
     pub fn receive(&mut self, net: &mut Net, now: Instant, mut inbound: Inbound) {
         net.counters.count(Counter::TcpInSegs);
         let verdict = match demux::parse(&mut inbound) {
-            Ok((flow, segment)) => match self.flows.get(&flow) {
+            Ok((key, segment)) => match self.flows.find(&key) {
                 Some(FlowTarget::Connection(index)) => {
                     self.connection_arrives(net, now, index, &segment, &mut inbound.packet)
                 }
-                target => self.dispatch(net, now, target, flow, &segment, inbound),
+                target => self.dispatch(net, now, target, &segment, inbound),
             },
             Err(reason) => {
                 net.counters.count(Counter::TcpInErrs);

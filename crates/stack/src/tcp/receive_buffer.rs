@@ -153,8 +153,12 @@ impl ReceiveBuffer {
             }
             left -= front.len();
             self.true_size -= front.true_size();
-            self.queue.pop_front();
             self.dense = self.dense.saturating_sub(1);
+            if let Some(slice) = self.queue.pop_front()
+                && let Some(writer) = &mut self.writer
+            {
+                writer.take_back(slice);
+            }
         }
         if self.len == 0 {
             if self.queue.capacity() > KEEP_ENTRIES {

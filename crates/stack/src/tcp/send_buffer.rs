@@ -77,8 +77,12 @@ impl SendBuffer {
                 break;
             }
             left -= front.len();
-            self.queue.pop_front();
             popped += 1;
+            if let Some(slice) = self.queue.pop_front()
+                && let Some(writer) = &mut self.writer
+            {
+                writer.take_back(slice);
+            }
         }
         let (index, at) = self.cursor;
         self.cursor = if index < popped { (0, 0) } else { (index - popped, at.saturating_sub(n)) };
