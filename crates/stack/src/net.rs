@@ -25,6 +25,7 @@ mod neighbour;
 mod path_mtu;
 mod reassembly;
 mod route;
+mod template;
 
 use core::net::{IpAddr, Ipv4Addr};
 use std::collections::VecDeque;

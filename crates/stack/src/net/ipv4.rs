@@ -183,7 +183,14 @@ impl Net {
     /// Sends one packet, which begins with its transport header (checksum complete or partial), by the route to its
     /// destination. A packet too long for the path is fragmented, unless DF is asked for. ENETUNREACH, EMSGSIZE (DF and too large),
     /// ENOBUFS (dropped at a full queue).
-    pub fn send_ip(&mut self, now: Instant, meta: &IpMeta, mut packet: Packet) -> Result<()> {
+    pub fn send_ip(&mut self, now: Instant, meta: &IpMeta, packet: Packet) -> Result<()> {
+        match self.send_alike(now, meta, packet) {
+            Ok(result) => result,
+            Err(packet) => self.send_ip_anew(now, meta, packet),
+        }
+    }
+
+    fn send_ip_anew(&mut self, now: Instant, meta: &IpMeta, mut packet: Packet) -> Result<()> {
         let (IpAddr::V4(source), IpAddr::V4(destination)) = (meta.source, meta.destination) else {
             return Err(self.no_route(packet, Error::NetworkUnreachable));
         };
@@ -253,6 +260,9 @@ impl Net {
             && let Ok(d) = self.destination(meta.destination, meta.interface)
         {
             d.neighbour = output.neighbour;
+        }
+        if dont_fragment && result.is_ok() {
+            self.make_template(now, meta);
         }
         result
     }

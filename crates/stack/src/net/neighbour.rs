@@ -248,6 +248,19 @@ impl Net {
         Ok(None)
     }
 
+    /// The address of a neighbour that is believed reachable, to be used now.
+    #[inline]
+    pub(super) fn reachable_neighbour(&mut self, now: Instant, at: NeighbourRef, confirm: bool) -> Option<MacAddr> {
+        let entry = self.neighbours.get(at)?;
+        match entry.state {
+            NeighbourState::Reachable if confirm => entry.confirmed = now,
+            NeighbourState::Reachable | NeighbourState::Permanent => {}
+            _ => return None,
+        }
+        entry.used = now;
+        Some(entry.mac)
+    }
+
     /// Makes an entry, in state Failed, if there is room or room can be made.
     fn new_neighbour(&mut self, now: Instant, interface: InterfaceId, address: IpAddr) -> Option<NeighbourRef> {
         if self.neighbours.index.len() >= self.settings.neigh_gc_thresh3.max(1) {

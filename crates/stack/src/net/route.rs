@@ -11,6 +11,7 @@ use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 
 use super::neighbour::NeighbourRef;
+use super::template::Template;
 use super::{Net, Route, RouteKind};
 use crate::interface::Cidr;
 use crate::rng::{Map, Rng};
@@ -95,6 +96,8 @@ pub(super) struct Destination {
     /// The path's MTU is below the least believed one: packets are sent without DF.
     pub mtu_locked: bool,
     pub neighbour: NeighbourRef,
+    /// The headers of the last packet, if the next may be like it.
+    pub template: Option<Template>,
 }
 
 const CACHE: usize = 256;
@@ -142,6 +145,7 @@ impl Net {
                 next_hop,
                 mtu_locked: false,
                 neighbour: NeighbourRef::default(),
+                template: None,
             };
             if let Some(mtu) = self.path_mtus.get(address).filter(|_| route.kind == RouteKind::Unicast) {
                 found.mtu_locked = mtu < self.settings.ip_rt_min_pmtu;
