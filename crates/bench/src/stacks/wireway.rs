@@ -30,8 +30,13 @@ fn instant(now: Duration) -> Instant {
 
 impl Wireway {
     fn new(settings: Settings, own: u8, peer: u8) -> Self {
-        let tunables =
-            wireway_stack::Settings { rmem_max: settings.buffer, wmem_max: settings.buffer, ..Default::default() };
+        let tunables = wireway_stack::Settings {
+            rmem_max: settings.buffer,
+            wmem_max: settings.buffer,
+            // The minute of TIME-WAIT that is skipped after each connection must not make the neighbour stale.
+            neigh_base_reachable_time: Duration::from_secs(1 << 32),
+            ..Default::default()
+        };
         let mut host = wireway_stack::Host::new(tunables, [own; 32]);
         let mac = MacAddr([2, 0, 0, 0, 0, own]);
         let mut config = InterfaceConfig::ethernet("eth0", mac, 1500);
