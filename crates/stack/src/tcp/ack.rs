@@ -166,7 +166,6 @@ impl Connection {
         let now = cx.now;
         let ack = segment.ack;
         let acked = ack.distance_from(self.snd_una);
-        let flight = self.flight();
         let writable = self.is_writable();
         self.measure(segment, now);
         let data = (self.send.len() as u32).min(acked);
@@ -179,7 +178,6 @@ impl Connection {
         self.snd_nxt = self.snd_nxt.max(ack);
         self.snd_small = self.snd_small.max(ack);
         self.retries = 0;
-        self.rtt.backoff = 0;
         self.soft_error = None;
         self.meta.confirm = true;
         if self.snd_una == self.snd_max {
@@ -187,7 +185,7 @@ impl Connection {
         } else {
             self.restart_retransmit_timer(now);
         }
-        self.on_new_ack(acked, flight, cx);
+        self.on_new_ack(acked, cx);
         self.grow_send_buffer(cx);
         if !writable && self.is_writable() {
             self.notify(cx);

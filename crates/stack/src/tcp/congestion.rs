@@ -10,14 +10,11 @@ use wireway_packet::Instant;
 /// What an acknowledgement of new data tells.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AckSample {
-    pub now: Instant,
     /// Bytes newly acknowledged.
     pub acked: u32,
-    /// Bytes in flight before this acknowledgement.
-    pub flight: u32,
+    /// The most bytes in flight during the last window.
+    pub used: u32,
     pub mss: u32,
-    /// Smoothed round-trip time, if any was measured.
-    pub rtt: Option<Duration>,
 }
 
 /// An algorithm of congestion control. All windows are bytes.

@@ -36,7 +36,7 @@ impl CongestionControl for NewReno {
     fn on_ack(&mut self, ack: &AckSample) {
         // A window that was not filled was not tested: it does not grow (RFC 7661 §4.3; in slow start, half is enough, as in Linux).
         let slow_start = self.window < self.threshold;
-        let filled = if slow_start { ack.flight.saturating_mul(2) } else { ack.flight.saturating_add(ack.mss) };
+        let filled = if slow_start { ack.used.saturating_mul(2) } else { ack.used.saturating_add(ack.mss) };
         if filled < self.window {
             return;
         }
@@ -98,8 +98,8 @@ impl CongestionControl for NewReno {
 mod tests {
     use super::*;
 
-    fn ack(acked: u32, flight: u32) -> AckSample {
-        AckSample { now: Instant::ZERO, acked, flight, mss: 1000, rtt: None }
+    fn ack(acked: u32, used: u32) -> AckSample {
+        AckSample { acked, used, mss: 1000 }
     }
 
     #[test]

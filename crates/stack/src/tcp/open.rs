@@ -135,7 +135,7 @@ impl Connection {
         self.last_received = cx.now;
         self.last_ack_received = cx.now;
         let window = self.receive_window();
-        self.tuning.start(cx.now, window, self.rcv_nxt);
+        self.tuning.start(cx.now, window, u32::from(self.advertised_mss), self.rcv_nxt);
         self.grow_send_buffer(cx);
         self.update_keepalive(cx);
     }

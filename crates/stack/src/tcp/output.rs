@@ -141,6 +141,7 @@ impl Connection {
                 break;
             }
         }
+        self.note_usage();
         if self.snd_max == self.snd_una && (self.unsent() > 0 || self.fin_queued && !self.fin_acked) {
             self.schedule_probe(cx.now, corked);
         }

@@ -26,11 +26,14 @@ pub(crate) struct Recovery {
     /// What may be in flight beyond the congestion window: for segments that left the network (fast recovery's inflation, limited
     /// transmit), in bytes.
     pub extra: u32,
+    /// The most that was in flight during the last window, which ends at `used_until` (RFC 7661's pipeACK, as Linux has it).
+    used: u32,
+    used_until: SeqNumber,
 }
 
 impl Recovery {
     pub fn new(iss: SeqNumber) -> Recovery {
-        Recovery { active: false, duplicates: 0, recover: iss, extra: 0 }
+        Recovery { active: false, duplicates: 0, recover: iss, extra: 0, used: 0, used_until: iss }
     }
 }
 
@@ -38,6 +41,15 @@ impl Connection {
     /// What may be in flight, as far as the network is concerned.
     pub fn congestion_window(&self) -> u32 {
         self.congestion.window().saturating_add(self.recovery.extra)
+    }
+
+    /// After sending: notes how much of the congestion window is used.
+    pub fn note_usage(&mut self) {
+        let flight = self.flight();
+        if flight > self.recovery.used || self.snd_una.geq(self.recovery.used_until) {
+            self.recovery.used = flight;
+            self.recovery.used_until = self.snd_nxt;
+        }
     }
 
     /// A duplicate acknowledgement arrived (RFC 5681 §2).
@@ -68,13 +80,13 @@ impl Connection {
         self.restart_retransmit_timer(cx.now);
     }
 
-    /// `acked` new bytes were acknowledged; `snd_una` has moved. `flight` was in flight before.
-    pub fn on_new_ack(&mut self, acked: u32, flight: u32, cx: &mut Cx<'_>) {
+    /// `acked` new bytes were acknowledged; `snd_una` has moved.
+    pub fn on_new_ack(&mut self, acked: u32, cx: &mut Cx<'_>) {
         let mss = self.send_mss();
         self.recovery.duplicates = 0;
         if !self.recovery.active {
             self.recovery.extra = 0;
-            let sample = AckSample { now: cx.now, acked, flight, mss, rtt: self.rtt.smoothed() };
+            let sample = AckSample { acked, used: self.recovery.used, mss };
             self.congestion.on_ack(&sample);
             return;
         }

@@ -36,6 +36,8 @@ impl RttEstimator {
     /// segment, unless timestamps tell which copy was acknowledged.
     pub fn sample(&mut self, rtt: Duration) {
         let rtt = (rtt.as_nanos() as u64).max(1);
+        // Only a valid sample ends backing off (RFC 6298 §5.7's last paragraph, Karn).
+        self.backoff = 0;
         if self.srtt == 0 {
             self.srtt = rtt;
             self.rttvar = rtt / 2;

@@ -8,6 +8,7 @@ use core::time::Duration;
 use wireway_packet::Instant;
 use wireway_wire::SeqNumber;
 
+use super::congestion::INITIAL_SEGMENTS;
 use super::connection::Connection;
 use super::shared::Cx;
 
@@ -65,8 +66,8 @@ impl ReceiveTuning {
     }
 
     /// Begins to measure, when the connection is established.
-    pub fn start(&mut self, now: Instant, window: u32, rcv_nxt: SeqNumber) {
-        self.space = window;
+    pub fn start(&mut self, now: Instant, window: u32, mss: u32, rcv_nxt: SeqNumber) {
+        self.space = window.min(INITIAL_SEGMENTS * mss);
         self.since = now;
         self.window_end = rcv_nxt + window;
         self.window_since = now;

@@ -1,0 +1,418 @@
+//! Listeners: backlog, SYN cookies, held connections, transparent and shared ports, and the outcomes of socket calls.
+
+mod tcp_common;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use tcp_common::wire::{Bench, Peer, options, syn_options};
+use tcp_common::*;
+use wireway_link::LinkConfig;
+use wireway_stack::{Counter, Domain, Error, Kind, Ready, Refusal, Settings, Shutdown, SocketOption};
+use wireway_wire::{TcpFlags, TcpOptions};
+
+const ACK: TcpFlags = TcpFlags::ACK;
+const SYN: TcpFlags = TcpFlags::SYN;
+const RST: TcpFlags = TcpFlags::RST;
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn plain() -> TcpOptions {
+    TcpOptions { mss: Some(1460), ..TcpOptions::default() }
+}
+
+fn syn(b: &mut Bench, sport: u16, with: &TcpOptions) -> Peer {
+    let peer = Peer { sport, dport: 80, seq: 1000, ack: 0, window: 65_000, timestamps: None };
+    let mut seg = peer.seg(SYN, &[]);
+    seg.options = options(with);
+    b.inject(&seg);
+    b.settle();
+    peer
+}
+
+/// Ends the handshake that [`syn`] began, with the answer that the host sent.
+fn finish(b: &mut Bench, mut peer: Peer, with: &TcpOptions) -> Peer {
+    let answer = b.expect();
+    assert_eq!(answer.flags, SYN | ACK);
+    peer.seq += 1;
+    peer.ack = answer.seq + 1;
+    peer.timestamps = with.timestamps.map(|(value, _)| (value, answer.options().timestamps.unwrap().0));
+    b.inject(&peer.ack());
+    b.settle();
+    peer
+}
+
+#[test]
+fn the_accept_queue_is_bounded_and_nothing_is_lost() {
+    let mut b = Bench::new(Settings::default());
+    let listener = b.listen(80);
+    assert_eq!(b.ready(listener), Ready::empty());
+    // A backlog of 4 lets 5 wait, as on Linux.
+    for port in 0..5 {
+        let peer = syn(&mut b, 100 + port, &plain());
+        finish(&mut b, peer, &plain());
+    }
+    assert_eq!(b.ready(listener), Ready::IN);
+    syn(&mut b, 200, &plain());
+    b.expect_nothing();
+    assert_eq!(b.host.counters()[Counter::TcpExtListenOverflows], 1);
+    let (first, from) = b.host.accept(b.now, listener).unwrap();
+    assert_eq!(from, SocketAddr::new(address(2), 100));
+    let peer = syn(&mut b, 200, &plain());
+    finish(&mut b, peer, &plain());
+    // Given back, it is the next again.
+    b.host.unaccept(listener, first).unwrap();
+    assert_eq!(b.host.send(b.now, first, b"x", Default::default()), Err(Error::BadDescriptor));
+    let order: Vec<u16> =
+        std::iter::from_fn(|| b.host.accept(b.now, listener).ok()).map(|(_, from)| from.port()).collect();
+    assert_eq!(order, [100, 101, 102, 103, 104, 200]);
+    assert_eq!(b.host.accept(b.now, listener), Err(Error::WouldBlock));
+}
+
+#[test]
+fn the_last_acknowledgement_is_dropped_while_the_queue_is_full() {
+    let mut b = Bench::new(Settings::default());
+    let listener = b.listen(80);
+    let mut half_open = Vec::new();
+    for port in 0..3 {
+        half_open.push(syn(&mut b, 300 + port, &plain()));
+    }
+    let answers: Vec<_> = b.seen.drain(..).collect();
+    for port in 0..5 {
+        let peer = syn(&mut b, 100 + port, &plain());
+        finish(&mut b, peer, &plain());
+    }
+    let mut peer = half_open[0].clone();
+    peer.seq += 1;
+    peer.ack = answers[0].seq + 1;
+    b.inject(&peer.seg(ACK, b"data"));
+    b.expect_nothing();
+    for _ in 0..2 {
+        b.host.accept(b.now, listener).unwrap();
+    }
+    // The SYN-ACK is repeated, the peer answers again, and gets in with its data.
+    let (again, after) = b.wait(seconds(3)).unwrap();
+    assert_eq!((again.flags, again.seq), (SYN | ACK, answers[0].seq));
+    assert_eq!(after.as_secs(), 1);
+    b.seen.clear();
+    b.inject(&peer.seg(ACK, b"data"));
+    b.settle();
+    let (id, _) = std::iter::from_fn(|| b.host.accept(b.now, listener).ok()).last().unwrap();
+    assert_eq!(b.recv(id), Ok(b"data".to_vec()));
+}
+
+#[test]
+fn syn_acks_are_repeated_and_given_up() {
+    let mut b = Bench::new(Settings::default());
+    b.listen(80);
+    syn(&mut b, 100, &plain());
+    b.expect();
+    let mut waits = Vec::new();
+    while let Some((seg, after)) = b.wait(seconds(100)) {
+        assert_eq!(seg.flags, SYN | ACK);
+        waits.push(after.as_secs());
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16]);
+    assert_eq!(b.host.usage().tcp_half_open, 0);
+    assert_eq!(b.host.usage().tcp_flows, 0);
+}
+
+#[test]
+fn a_flood_gets_cookies_and_honest_peers_get_in() {
+    for with in [plain(), syn_options(500), TcpOptions { mss: Some(1300), ..syn_options(9) }] {
+        let mut b = Bench::new(Settings::default());
+        let listener = b.listen(80);
+        for port in 0..1000 {
+            syn(&mut b, 1000 + port, &plain());
+        }
+        assert_eq!(b.seen.len(), 1000);
+        b.seen.clear();
+        let usage = b.host.usage();
+        assert_eq!((usage.tcp_half_open, usage.tcp_flows), (4, 4));
+        let honest = syn(&mut b, 99, &with);
+        assert_eq!(b.host.usage().tcp_half_open, 4);
+        let peer = finish(&mut b, honest, &with);
+        let (id, _) = b.host.accept(b.now, listener).unwrap();
+        let info = b.host.tcp_info(b.now, id).unwrap();
+        let stamped = with.timestamps.is_some();
+        assert_eq!((info.timestamps, info.sack, info.window_scaling), (stamped, stamped, stamped));
+        assert_eq!(info.send_mss, u32::from(with.mss.unwrap()) - if stamped { 12 } else { 0 });
+        assert_eq!(info.send_window_scale, if stamped { 7 } else { 0 });
+        b.inject(&peer.seg(ACK, b"hello"));
+        b.settle();
+        assert_eq!(b.recv(id), Ok(b"hello".to_vec()));
+        // A forged one is reset.
+        let forged = Peer { sport: 77, dport: 80, seq: 5, ack: 12345, window: 1, timestamps: None };
+        b.seen.clear();
+        b.inject(&forged.ack());
+        assert_eq!(b.expect().flags, RST);
+        assert_eq!(b.host.counters()[Counter::TcpExtSyncookiesFailed], 1);
+    }
+}
+
+#[test]
+fn without_cookies_a_flood_is_dropped() {
+    let mut b = Bench::new(Settings { tcp_syncookies: false, ..Settings::default() });
+    b.listen(80);
+    for port in 0..20 {
+        syn(&mut b, 1000 + port, &plain());
+    }
+    assert_eq!(b.seen.len(), 4);
+    assert_eq!(b.host.counters()[Counter::TcpExtTcpReqQFullDrop], 16);
+}
+
+#[test]
+fn half_open_connections_take_resets_and_repeated_syns() {
+    let mut b = Bench::new(Settings::default());
+    b.listen(80);
+    let mut peer = syn(&mut b, 100, &plain());
+    let answer = b.expect();
+    syn(&mut b, 100, &plain());
+    assert_eq!(b.expect(), answer);
+    // Wrong acknowledgement: a reset of its number; the entry stays.
+    peer.seq += 1;
+    peer.ack = answer.seq + 100;
+    b.inject(&peer.ack());
+    let rst = b.expect();
+    assert_eq!((rst.flags, rst.seq), (RST, peer.ack));
+    peer.seq += 10;
+    b.inject(&peer.seg(RST, &[]));
+    assert_eq!((b.expect().flags, b.host.usage().tcp_half_open), (ACK, 1));
+    peer.seq -= 10;
+    b.inject(&peer.seg(RST, &[]));
+    b.expect_nothing();
+    assert_eq!(b.host.usage().tcp_half_open, 0);
+}
+
+#[test]
+fn closing_a_listener_resets_what_waits() {
+    let mut b = Bench::new(Settings::default());
+    let listener = b.listen(80);
+    let waiting = syn(&mut b, 100, &plain());
+    let waiting = finish(&mut b, waiting, &plain());
+    let half = syn(&mut b, 101, &plain());
+    let answer = b.expect();
+    b.close(listener);
+    let rst = b.expect();
+    assert!(rst.flags.contains(RST) && rst.seq == waiting.ack);
+    b.inject(&Peer { seq: half.seq + 1, ack: answer.seq + 1, ..half }.ack());
+    assert!(b.expect().flags.contains(RST));
+    let usage = b.host.usage();
+    assert_eq!((usage.tcp_sockets, usage.tcp_flows, usage.tcp_half_open), (0, 0, 0));
+}
+
+#[test]
+fn defer_accept_waits_for_data() {
+    let mut b = Bench::new(Settings::default());
+    let listener = b.listen(80);
+    b.set(listener, SocketOption::DeferAccept(5));
+    let peer = syn(&mut b, 100, &plain());
+    let peer = finish(&mut b, peer, &plain());
+    assert_eq!(b.host.accept(b.now, listener), Err(Error::WouldBlock));
+    b.inject(&peer.seg(ACK, b"GET"));
+    b.settle();
+    let (id, _) = b.host.accept(b.now, listener).unwrap();
+    assert_eq!(b.recv(id), Ok(b"GET".to_vec()));
+}
+
+#[test]
+fn held_connections_are_answered_as_decided() {
+    for decision in 0..5 {
+        let mut b = Bench::new(Settings::default());
+        let listener = b.listen(80);
+        b.set(listener, SocketOption::HoldIncoming(true));
+        let mut peer = syn(&mut b, 100, &syn_options(5));
+        b.expect_nothing();
+        assert_eq!(b.ready(listener), Ready::IN);
+        let (id, from) = b.host.accept(b.now, listener).unwrap();
+        assert_eq!((from, b.ready(id)), (SocketAddr::new(address(2), 100), Ready::empty()));
+        // The peer repeats its SYN while nothing is decided.
+        syn(&mut b, 100, &syn_options(5));
+        b.expect_nothing();
+        assert_eq!(b.host.send(b.now, id, b"early", Default::default()), Err(Error::WouldBlock));
+        match decision {
+            0 => {
+                b.host.admit(b.now, id).unwrap();
+                peer = finish(&mut b, peer, &syn_options(5));
+                assert_eq!(b.ready(id), Ready::OUT);
+                b.inject(&peer.seg(ACK, b"hello"));
+                b.settle();
+                assert_eq!(b.recv(id), Ok(b"hello".to_vec()));
+                assert_eq!(b.host.admit(b.now, id), Err(Error::InvalidArgument));
+                continue;
+            }
+            1 => b.host.refuse(b.now, id, Refusal::Reset).unwrap(),
+            2 => b.host.refuse(b.now, id, Refusal::Ignore).unwrap(),
+            3 => b.host.refuse(b.now, id, Refusal::Unreachable(1)).unwrap(),
+            _ => b.close(id),
+        }
+        b.settle();
+        if [1, 4].contains(&decision) {
+            let rst = b.expect();
+            assert_eq!((rst.flags, rst.ack, rst.seq), (RST | ACK, 1001, 0));
+        }
+        b.expect_nothing();
+        assert_eq!(b.host.counters()[Counter::IcmpOutDestUnreachs], u64::from(decision == 3));
+        assert_eq!((b.host.usage().tcp_flows, b.host.usage().tcp_sockets), (0, 1));
+    }
+}
+
+#[test]
+fn a_refusal_by_icmp_reaches_connect() {
+    let mut two = Two::new(LinkConfig::default());
+    let listener = two.listen(B, PORT);
+    two.set(B, listener, SocketOption::HoldIncoming(true));
+    let a = two.connect(A);
+    two.run(Duration::from_millis(10));
+    let now = two.now();
+    let (b, _) = two.net.host(B).accept(now, listener).unwrap();
+    two.net.host(B).refuse(now, b, Refusal::Unreachable(1)).unwrap();
+    two.run(Duration::from_millis(10));
+    assert_eq!(two.net.host(A).take_error(a), Some(Error::HostUnreachable));
+}
+
+#[test]
+fn shared_ports_spread_connections() {
+    let mut b = Bench::new(Settings::default());
+    let listeners: Vec<_> = (0..4)
+        .map(|_| {
+            let id = b.host.socket(Domain::Inet, Kind::Stream).unwrap();
+            b.set(id, SocketOption::ReusePort(true));
+            b.host.bind(id, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80))).unwrap();
+            b.host.listen(id, 100).unwrap();
+            id
+        })
+        .collect();
+    for port in 0..80 {
+        let peer = syn(&mut b, 1000 + port, &plain());
+        finish(&mut b, peer, &plain());
+    }
+    let counts: Vec<usize> =
+        listeners.iter().map(|&l| std::iter::from_fn(|| b.host.accept(b.now, l).ok()).count()).collect();
+    assert_eq!(counts.iter().sum::<usize>(), 80);
+    assert!(counts.iter().all(|&n| n >= 5), "{counts:?}");
+}
+
+#[test]
+fn the_more_specific_listener_wins() {
+    let mut b = Bench::new(Settings::default());
+    let any = b.host.socket(Domain::Inet6, Kind::Stream).unwrap();
+    b.set(any, SocketOption::ReuseAddress(true));
+    b.host.bind(any, SocketAddr::from((Ipv6Addr::UNSPECIFIED, 80))).unwrap();
+    let own = b.host.socket(Domain::Inet, Kind::Stream).unwrap();
+    b.set(own, SocketOption::ReuseAddress(true));
+    b.host.bind(own, SocketAddr::new(address(1), 80)).unwrap();
+    b.host.listen(any, 4).unwrap();
+    // As on Linux, the second listener of the port needs SO_REUSEPORT.
+    assert_eq!(b.host.listen(own, 4), Err(Error::AddressInUse));
+    let peer = syn(&mut b, 100, &plain());
+    finish(&mut b, peer, &plain());
+    let (id, from) = b.host.accept(b.now, any).unwrap();
+    // v4-mapped on an AF_INET6 socket.
+    let mapped = Ipv4Addr::new(10, 0, 0, 2).to_ipv6_mapped();
+    assert_eq!(from, SocketAddr::from((mapped, 100)));
+    assert_eq!(b.host.peer_addr(id), Ok(from));
+    assert_eq!(b.host.local_addr(id), Ok(SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1).to_ipv6_mapped(), 80))));
+}
+
+#[test]
+fn bind_and_listen_errors() {
+    let mut b = Bench::new(Settings::default());
+    let at = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let listener = b.listen(80);
+    let new = |b: &mut Bench| b.host.socket(Domain::Inet, Kind::Stream).unwrap();
+    let id = new(&mut b);
+    assert_eq!(b.host.bind(id, at(80)), Err(Error::AddressInUse));
+    assert_eq!(b.host.bind(id, SocketAddr::new(address(9), 0)), Err(Error::AddressNotAvailable));
+    assert_eq!(b.host.bind(id, SocketAddr::from((Ipv6Addr::LOCALHOST, 1))), Err(Error::FamilyNotSupported));
+    assert_eq!(b.host.local_addr(id), Ok(at(0)));
+    assert_eq!(b.ready(id), Ready::OUT | Ready::HUP);
+    assert_eq!(b.host.bind(id, at(0)), Ok(()));
+    let port = b.host.local_addr(id).unwrap().port();
+    assert!((32_768..=60_999).contains(&port));
+    assert_eq!(b.host.bind(id, at(81)), Err(Error::InvalidArgument));
+    assert_eq!(b.host.accept(b.now, id), Err(Error::InvalidArgument));
+    assert_eq!(b.host.peer_addr(id), Err(Error::NotConnected));
+    assert_eq!(b.host.shutdown(b.now, id, Shutdown::Both), Err(Error::NotConnected));
+    assert_eq!(b.recv(id), Err(Error::NotConnected));
+    assert_eq!(b.host.send(b.now, id, b"x", Default::default()), Err(Error::BrokenPipe));
+    // A server that restarts: its old connections keep the port, unless SO_REUSEADDR.
+    let peer = syn(&mut b, 100, &plain());
+    finish(&mut b, peer, &plain());
+    b.host.accept(b.now, listener).unwrap();
+    b.close(listener);
+    let again = new(&mut b);
+    assert_eq!(b.host.bind(again, at(80)), Err(Error::AddressInUse));
+    b.set(again, SocketOption::ReuseAddress(true));
+    // The old connection's socket did not ask for it (it is inherited from its listener).
+    assert_eq!(b.host.bind(again, at(80)), Err(Error::AddressInUse));
+    let id = new(&mut b);
+    b.host.listen(id, 1).unwrap();
+    assert!(b.host.is_listening(id) && b.host.local_addr(id).unwrap().port() != 0);
+    assert_eq!(b.host.connect(b.now, id, SocketAddr::new(address(2), 1)), Err(Error::AlreadyConnected));
+    b.host.shutdown(b.now, id, Shutdown::Read).unwrap();
+    assert!(!b.host.is_listening(id));
+}
+
+#[test]
+fn destinations_that_cannot_be_connected_to() {
+    let mut b = Bench::new(Settings::default());
+    let v4 = b.host.socket(Domain::Inet, Kind::Stream).unwrap();
+    let v6 = b.host.socket(Domain::Inet6, Kind::Stream).unwrap();
+    for (id, to, error) in [
+        (v4, SocketAddr::from(([10, 0, 0, 255], 1)), Error::NetworkUnreachable),
+        (v4, SocketAddr::from(([224, 0, 0, 1], 1)), Error::NetworkUnreachable),
+        (v4, SocketAddr::from(([192, 168, 77, 1], 1)), Error::NetworkUnreachable),
+        (v6, SocketAddr::from((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 1)), Error::NetworkUnreachable),
+        (v4, SocketAddr::from((Ipv6Addr::LOCALHOST, 1)), Error::FamilyNotSupported),
+    ] {
+        assert_eq!(b.host.connect(b.now, id, to), Err(error), "{to}");
+    }
+    // A closed port of the host's own.
+    assert_eq!(b.host.connect(b.now, v4, SocketAddr::from(([0, 0, 0, 0], 9))), Err(Error::InProgress));
+    b.settle();
+    assert_eq!(b.host.take_error(v4), Some(Error::ConnectionRefused));
+}
+
+#[test]
+fn ports_run_out_and_come_back() {
+    let mut b = Bench::new(Settings { ip_local_port_range: (40_000, 40_003), ..Settings::default() });
+    let to = SocketAddr::new(address(2), 80);
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        let id = b.host.socket(Domain::Inet, Kind::Stream).unwrap();
+        assert_eq!(b.host.connect(b.now, id, to), Err(Error::InProgress));
+        open.push(id);
+    }
+    let id = b.host.socket(Domain::Inet, Kind::Stream).unwrap();
+    assert_eq!(b.host.connect(b.now, id, to), Err(Error::AddressNotAvailable));
+    // Another destination can share the ports.
+    assert_eq!(b.host.connect(b.now, id, SocketAddr::new(address(2), 81)), Err(Error::InProgress));
+    b.close(open[0]);
+    let id = b.host.socket(Domain::Inet, Kind::Stream).unwrap();
+    assert_eq!(b.host.connect(b.now, id, to), Err(Error::InProgress));
+}
+
+#[test]
+fn a_thousand_connections_leave_nothing_behind() {
+    let mut two = Two::new(LinkConfig::default());
+    let listener = two.listen(B, PORT);
+    for round in 0..200u32 {
+        let a = two.connect(A);
+        let (a, b) = two.pair_of(listener, a);
+        two.send(A, a, &round.to_be_bytes()).unwrap();
+        two.run(Duration::from_micros(10));
+        assert_eq!(two.read(B, b), round.to_be_bytes());
+        let (first, second) = if round % 2 == 0 { ((A, a), (B, b)) } else { ((B, b), (A, a)) };
+        two.close(first.0, first.1);
+        two.run(Duration::from_micros(10));
+        two.close(second.0, second.1);
+    }
+    two.run(seconds(70));
+    for (at, sockets) in [(A, 0), (B, 1)] {
+        let usage = two.net.host(at).usage();
+        assert_eq!((usage.tcp_sockets, usage.tcp_flows, usage.tcp_time_wait), (sockets, 0, 0));
+    }
+}

@@ -1,0 +1,390 @@
+//! Loss, retransmission timing, window probes that go on, keepalive, user time-out, ICMP errors.
+
+mod tcp_common;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use tcp_common::wire::{Bench, Peer, Seg, syn_options};
+use tcp_common::*;
+use wireway_link::LinkConfig;
+use wireway_stack::{Counter, Error, Ready, Settings, SocketId, SocketOption};
+use wireway_wire::{Protocol, Sum, TcpFlags, TcpOptions};
+
+const ACK: TcpFlags = TcpFlags::ACK;
+const RST: TcpFlags = TcpFlags::RST;
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn plain() -> TcpOptions {
+    TcpOptions { mss: Some(1000), ..TcpOptions::default() }
+}
+
+/// A connection whose round-trip time is `rtt`, by one exchange.
+fn measured(rtt: Duration) -> (Bench, SocketId, Peer) {
+    let mut b = Bench::new(Settings::default());
+    let (_, id, mut peer) = b.accept(&plain());
+    b.set(id, SocketOption::NoDelay(true));
+    for _ in 0..60 {
+        b.send(id, b"x");
+        b.expect();
+        b.sleep(rtt);
+        peer.ack += 1;
+        b.inject(&peer.ack());
+        b.settle();
+        b.seen.clear();
+    }
+    (b, id, peer)
+}
+
+#[test]
+fn the_time_out_follows_the_round_trip_time_and_doubles() {
+    let (mut b, id, peer) = measured(ms(300));
+    let info = b.host.tcp_info(b.now, id).unwrap();
+    assert!((ms(299)..=ms(301)).contains(&info.rtt), "{:?}", info.rtt);
+    // srtt + 200 ms, the variance having died down (RFC 6298; Linux's minimum).
+    assert!((ms(495)..=ms(530)).contains(&info.rto), "{:?}", info.rto);
+    b.send(id, b"lost");
+    let first = b.expect();
+    let mut expected = info.rto;
+    for _ in 0..5 {
+        let (again, after) = b.wait(seconds(60)).unwrap();
+        assert_eq!((again.seq, &again.data), (first.seq, &first.data));
+        assert!(after >= expected && after < expected + ms(5), "{after:?} for {expected:?}");
+        expected *= 2;
+    }
+    let _ = peer;
+    let info = b.host.tcp_info(b.now, id).unwrap();
+    assert_eq!((info.backoff, info.retransmits), (5, 5));
+}
+
+#[test]
+fn karn_s_rule_and_the_end_of_backing_off() {
+    let (mut b, id, mut peer) = measured(ms(100));
+    let before = b.host.tcp_info(b.now, id).unwrap();
+    b.send(id, b"lost");
+    b.expect();
+    b.wait(seconds(2)).unwrap();
+    b.wait(seconds(2)).unwrap();
+    peer.ack += 4;
+    b.inject(&peer.ack());
+    b.settle();
+    let after = b.host.tcp_info(b.now, id).unwrap();
+    // The ambiguous sample is not taken, and the time-out stays backed off until there is a valid one.
+    assert_eq!((after.rtt, after.rto, after.backoff), (before.rtt, before.rto * 4, 2));
+    b.send(id, b"x");
+    b.expect();
+    b.sleep(ms(100));
+    peer.ack += 1;
+    b.inject(&peer.ack());
+    b.settle();
+    let after = b.host.tcp_info(b.now, id).unwrap();
+    assert!(after.backoff == 0 && after.rto <= before.rto + ms(1), "{after:?} {before:?}");
+}
+
+#[test]
+fn a_dead_peer_is_given_up_after_924_seconds() {
+    let (mut b, id, _) = measured(ms(1));
+    b.send(id, b"anyone?");
+    let start = b.now;
+    while b.wait(seconds(200)).is_some() {}
+    let took = b.now - start;
+    assert_eq!(b.host.take_error(id), Some(Error::TimedOut));
+    assert!((seconds(900)..seconds(1100)).contains(&took), "{took:?}");
+    assert_eq!(b.host.usage().tcp_flows, 0);
+}
+
+#[test]
+fn the_user_time_out_ends_it_sooner() {
+    let (mut b, id, _) = measured(ms(1));
+    b.set(id, SocketOption::UserTimeout(seconds(3)));
+    b.send(id, b"anyone?");
+    let start = b.now;
+    while b.wait(seconds(10)).is_some() {}
+    b.settle();
+    assert_eq!(b.ready(id), Ready::IN | Ready::OUT | Ready::ERR | Ready::HUP | Ready::RDHUP);
+    assert_eq!(b.host.take_error(id), Some(Error::TimedOut));
+    assert!(b.now - start < seconds(5), "{:?}", b.now - start);
+}
+
+#[test]
+fn three_duplicates_retransmit_at_once_and_partial_acknowledgements_the_next_hole() {
+    let mut b = Bench::new(Settings::default());
+    let (_, id, mut peer) = b.accept(&plain());
+    // Grow the window a little.
+    for _ in 0..10 {
+        b.send(id, &[0; 2000]);
+        b.settle();
+        let sent: usize = b.seen.drain(..).map(|s| s.data.len()).sum();
+        peer.ack += sent as u32;
+        b.inject(&peer.ack());
+        b.settle();
+    }
+    b.send(id, &[1; 10_000]);
+    b.settle();
+    let first: Vec<Seg> = b.seen.drain(..).collect();
+    assert_eq!(first.len(), 10);
+    b.send(id, &[2; 3000]);
+    b.settle();
+    let sent_at_once = b.seen.len();
+    b.seen.clear();
+    // Segments 0 and 4 are lost.
+    for _ in 0..2 {
+        b.inject(&peer.ack());
+        b.settle();
+    }
+    // Limited transmit (RFC 3042) may have sent something new, nothing old.
+    assert!(b.seen.iter().all(|s| s.seq != first[0].seq));
+    b.seen.clear();
+    b.inject(&peer.ack());
+    b.settle();
+    assert_eq!((b.seen[0].seq, b.seen[0].data.len()), (first[0].seq, 1000));
+    b.seen.clear();
+    for _ in 0..4 {
+        b.inject(&peer.ack());
+    }
+    b.settle();
+    assert!(b.seen.iter().all(|s| s.seq != first[0].seq));
+    b.seen.clear();
+    peer.ack = first[4].seq;
+    b.inject(&peer.ack());
+    b.settle();
+    assert_eq!(b.seen[0].seq, first[4].seq);
+    let info = b.host.tcp_info(b.now, id).unwrap();
+    assert_eq!(info.total_retransmissions, 2);
+    let _ = sent_at_once;
+    // A full acknowledgement ends recovery.
+    peer.ack = first[0].seq + 13_000;
+    b.inject(&peer.ack());
+    b.settle();
+    let info = b.host.tcp_info(b.now, id).unwrap();
+    assert!(info.slow_start_threshold <= 8 && info.congestion_window <= 8, "{info:?}");
+    assert_eq!(b.host.counters()[Counter::TcpExtTcpFastRetrans], 1);
+}
+
+#[test]
+fn the_initial_window_is_ten_segments_and_slow_start_doubles() {
+    let mut b = Bench::new(Settings::default());
+    let (_, id, mut peer) = b.accept(&plain());
+    peer.window = 65_535;
+    let data = vec![1; 100_000];
+    let mut queued = 0;
+    let mut flights = Vec::new();
+    for _ in 0..3 {
+        while let Ok(n) = b.host.send(b.now, id, &data[queued..], Default::default()) {
+            queued += n;
+            if queued == data.len() {
+                break;
+            }
+        }
+        b.settle();
+        flights.push(b.seen.len());
+        let acks: Vec<u32> = b.seen.drain(..).map(|s| s.seq + s.data.len() as u32).collect();
+        b.sleep(ms(10));
+        for ack in acks {
+            peer.ack = ack;
+            b.inject(&peer.ack());
+        }
+        b.settle();
+    }
+    assert_eq!(flights[0], 10);
+    assert_eq!(flights[1], 20);
+}
+
+#[test]
+fn idle_restarts_with_the_initial_window() {
+    let mut two = Two::new(LinkConfig { delay: ms(10), ..LinkConfig::default() });
+    let (a, b) = two.pair();
+    let mut sent = 0;
+    let data = pattern(1, 2_000_000);
+    let done = two.net.run_until(seconds(30), |net| {
+        let now = net.now();
+        while sent < data.len() {
+            match net.host(A).send(now, a, &data[sent..], Default::default()) {
+                Ok(n) => sent += n,
+                Err(_) => break,
+            }
+        }
+        let mut buffer = [0; 65536];
+        while net.host(B).recv(now, b, &mut buffer, Default::default()).is_ok_and(|n| n > 0) {}
+        sent == data.len() && net.host(A).send_outstanding(a) == 0
+    });
+    assert!(done);
+    assert!(two.info(A, a).congestion_window > 40, "{:?}", two.info(A, a));
+    two.run(seconds(60));
+    two.send(A, a, b"x").unwrap();
+    assert_eq!(two.info(A, a).congestion_window, 10);
+}
+
+#[test]
+fn keepalive_probes_and_gives_up() {
+    let mut b = Bench::new(Settings::default());
+    let (_, id, peer) = b.accept(&plain());
+    for option in [
+        SocketOption::KeepAlive(true),
+        SocketOption::KeepIdle(seconds(10)),
+        SocketOption::KeepInterval(seconds(2)),
+        SocketOption::KeepCount(3),
+    ] {
+        b.set(id, option);
+    }
+    // An answer starts it anew.
+    let (probe, after) = b.wait(seconds(20)).unwrap();
+    assert_eq!((probe.seq, probe.data.len(), after.as_secs()), (peer.ack - 1, 0, 10));
+    b.inject(&peer.ack());
+    let (_, after) = b.wait(seconds(20)).unwrap();
+    assert_eq!(after.as_secs(), 10);
+    for _ in 0..2 {
+        let (seg, after) = b.wait(seconds(20)).unwrap();
+        assert_eq!((seg.flags, after.as_secs()), (ACK, 2));
+    }
+    let (seg, _) = b.wait(seconds(20)).unwrap();
+    assert!(seg.flags.contains(RST));
+    assert_eq!(b.recv(id), Err(Error::TimedOut));
+}
+
+#[test]
+fn two_hosts_keep_each_other_alive() {
+    let mut two = Two::new(LinkConfig::default());
+    let (a, b) = two.pair();
+    two.set(A, a, SocketOption::KeepAlive(true));
+    two.run(seconds(3 * 7200 + 100));
+    assert_eq!((two.state(A, a), two.state(B, b)), (1, 1));
+    assert_eq!(two.net.host(A).counters()[Counter::TcpExtTcpKeepAlive], 3);
+}
+
+#[test]
+fn answered_window_probes_go_on_for_ever_and_data_flows_when_it_opens() {
+    let mut two = Two::new(LinkConfig { delay: ms(5), ..LinkConfig::default() });
+    let (a, b) = two.pair();
+    let data = pattern(7, 400_000);
+    let mut sent = 0;
+    while let Ok(n) = two.send(A, a, &data[sent..]) {
+        sent += n;
+        two.run(ms(100));
+    }
+    two.run(seconds(3600));
+    assert_eq!((two.state(A, a), two.info(A, a).send_window), (1, 0));
+    let mut got = Vec::new();
+    let done = two.net.run_until(seconds(60), |net| {
+        let now = net.now();
+        let mut buffer = [0; 65536];
+        while let Ok(n) = net.host(B).recv(now, b, &mut buffer, Default::default()) {
+            got.extend_from_slice(&buffer[..n]);
+        }
+        got.len() == sent
+    });
+    assert!(done, "{} of {sent}", got.len());
+    assert_eq!(got, data[..sent]);
+}
+
+/// An ICMP message of the peer's about `seg` of the host's.
+fn icmp(b: &mut Bench, kind: u8, code: u8, mtu: u16, seg: &Seg) {
+    let mut quoted = vec![0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    quoted.extend_from_slice(&seg.sport.to_be_bytes());
+    quoted.extend_from_slice(&seg.dport.to_be_bytes());
+    quoted.extend_from_slice(&seg.seq.to_be_bytes());
+    let mut message = vec![kind, code, 0, 0, 0, 0];
+    message.extend_from_slice(&mtu.to_be_bytes());
+    message.extend_from_slice(&quoted);
+    let checksum = Sum::of(&message).finish();
+    message[2..4].copy_from_slice(&checksum.to_be_bytes());
+    b.inject_ip(Ipv4Addr::new(10, 0, 0, 2), Protocol::ICMP, &message);
+    b.settle();
+}
+
+#[test]
+fn icmp_errors_are_hard_while_connecting_and_soft_after() {
+    let mut b = Bench::new(Settings::default());
+    let id = b.host.socket(wireway_stack::Domain::Inet, wireway_stack::Kind::Stream).unwrap();
+    let _ = b.host.connect(b.now, id, std::net::SocketAddr::new(address(2), 80));
+    let syn = b.expect();
+    // Of a number that we never sent: ignored (RFC 5927).
+    let mut other = syn.clone();
+    other.seq = syn.seq.wrapping_sub(1);
+    icmp(&mut b, 3, 3, 0, &other);
+    assert_eq!(b.state(id), 2);
+    icmp(&mut b, 3, 1, 0, &syn);
+    assert_eq!(b.host.take_error(id), Some(Error::HostUnreachable));
+
+    let (id, peer) = b.connect(&plain());
+    b.send(id, b"data");
+    let seg = b.expect();
+    for code in [0, 1, 2, 3, 13] {
+        icmp(&mut b, 3, code, 0, &seg);
+    }
+    assert_eq!(b.state(id), 1);
+    // The last of them is told when the time-out ends the connection.
+    while b.wait(seconds(200)).is_some() {}
+    assert_eq!(b.recv(id), Err(Error::HostUnreachable));
+    let _ = peer;
+}
+
+#[test]
+fn fragmentation_needed_shrinks_the_segments_at_once() {
+    let mut b = Bench::new(Settings::default());
+    let (id, mut peer) = b.connect(&TcpOptions { mss: Some(1460), ..TcpOptions::default() });
+    b.send(id, &[5; 4380]);
+    b.settle();
+    let sent: Vec<Seg> = b.seen.drain(..).collect();
+    assert_eq!(sent.iter().map(|s| s.data.len()).collect::<Vec<_>>(), [1460; 3]);
+    icmp(&mut b, 3, 4, 1000, &sent[0]);
+    let again: Vec<Seg> = b.seen.drain(..).collect();
+    assert_eq!(again[0].seq, sent[0].seq);
+    assert!(again.iter().all(|s| s.data.len() <= 960), "{:?}", again.iter().map(|s| s.data.len()).collect::<Vec<_>>());
+    assert_eq!(again.iter().map(|s| s.data.len()).sum::<usize>(), 4380);
+    peer.ack += 4380;
+    b.inject(&peer.ack());
+    b.send(id, &[6; 2000]);
+    assert_eq!(b.expect().data.len(), 960);
+    // The window did not suffer as if it were congestion.
+    assert!(b.host.tcp_info(b.now, id).unwrap().congestion_window >= 10);
+}
+
+#[test]
+fn the_buffers_grow_with_the_path() {
+    // 200 Mbit/s and 100 ms: the path holds 2.5 MB, and both buffers begin far smaller.
+    let link = LinkConfig { rate: Some(200_000_000), delay: ms(50), queue: 4000, ..LinkConfig::default() };
+    let mut two = Two::new(link);
+    let pair = two.pair();
+    let took = transfer(&mut two, pair, pattern(1, 60_000_000), vec![], seconds(60));
+    let (a, b) = (two.info(A, pair.0), two.info(B, pair.1));
+    assert!(took < ms(4200), "{took:?} {a:?} {b:?}");
+    assert!(b.receive_space > 1_500_000, "{}", b.receive_space);
+}
+
+#[test]
+fn a_set_buffer_does_not_grow() {
+    let link = LinkConfig { rate: Some(100_000_000), delay: ms(20), ..LinkConfig::default() };
+    let mut two = Two::new(link);
+    let listener = two.socket(B);
+    two.set(B, listener, SocketOption::ReceiveBuffer(30_000));
+    two.listen_on(B, listener, PORT);
+    let a = two.connect(A);
+    let pair = two.pair_of(listener, a);
+    transfer(&mut two, pair, pattern(1, 2_000_000), vec![], seconds(60));
+    assert_eq!(two.info(B, pair.1).receive_space, 30_000);
+}
+
+#[test]
+fn timestamps_measure_retransmitted_segments() {
+    let mut b = Bench::new(Settings::default());
+    let (_, id, mut peer) = b.accept(&syn_options(1));
+    b.send(id, b"lost");
+    b.expect();
+    let (again, _) = b.wait(seconds(5)).unwrap();
+    b.sleep(ms(30));
+    peer.timestamps = Some((2, again.options().timestamps.unwrap().0));
+    peer.ack += 4;
+    b.inject(&peer.ack());
+    b.settle();
+    // The copy was answered after 30 ms (RFC 7323 §4.1): that is what is measured, with the handshake's zero before it.
+    let rtt = b.host.tcp_info(b.now, id).unwrap().rtt;
+    assert!(rtt < ms(31), "{rtt:?}");
+}
