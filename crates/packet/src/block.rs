@@ -31,9 +31,22 @@ struct Header {
 
 const HEADER: usize = size_of::<Header>();
 
+/// A thread's free blocks, by class.
+struct FreeLists([Vec<NonNull<Header>>; CLASSES.len()]);
+
+impl Drop for FreeLists {
+    fn drop(&mut self) {
+        for (class, list) in self.0.iter_mut().enumerate() {
+            for header in list.drain(..) {
+                // SAFETY: nobody refers to a block on the free list, and it was allocated with this layout.
+                unsafe { dealloc(header.as_ptr().cast(), layout(class)) };
+            }
+        }
+    }
+}
+
 thread_local! {
-    static FREE: RefCell<[Vec<NonNull<Header>>; CLASSES.len()]> =
-        const { RefCell::new([const { Vec::new() }; CLASSES.len()]) };
+    static FREE: RefCell<FreeLists> = const { RefCell::new(FreeLists([const { Vec::new() }; CLASSES.len()])) };
 }
 
 fn layout(class: usize) -> Layout {
@@ -52,7 +65,7 @@ unsafe impl Sync for Ref {}
 
 impl Ref {
     fn allocate(class: usize) -> Ref {
-        let recycled = FREE.try_with(|free| free.borrow_mut()[class].pop()).ok().flatten();
+        let recycled = FREE.try_with(|free| free.borrow_mut().0[class].pop()).ok().flatten();
         if let Some(header) = recycled {
             // SAFETY: a block on the free list is valid and nobody else refers to it.
             unsafe { header.as_ref() }.refs.store(1, Ordering::Relaxed);
@@ -120,7 +133,7 @@ impl Drop for Ref {
         let class = self.header().class as usize;
         let kept = FREE
             .try_with(|free| {
-                let list = &mut free.borrow_mut()[class];
+                let list = &mut free.borrow_mut().0[class];
                 let keep = list.len() * CLASSES[class] < KEEP_BYTES;
                 if keep {
                     list.push(self.0);
