@@ -8,7 +8,7 @@ use wireway_wire::tcp_options::timestamps_only;
 use wireway_wire::{Protocol, SackBlocks, SeqNumber, TcpFlags, TcpHeader, TcpOptions, TcpView};
 
 use super::Tcp;
-use super::flow::{Endpoint, Flow, FlowKey, FlowTarget};
+use super::flow::{Flow, FlowKey, FlowTarget};
 use super::header::{Header, pseudo, write_header};
 use super::input::{Segment, Verdict};
 use super::shared::Cx;
@@ -76,10 +76,7 @@ impl Tcp {
         segment: &Segment,
         inbound: Inbound,
     ) -> Verdict {
-        let flow = Flow {
-            local: Endpoint::new(inbound.destination, segment.ports.0),
-            remote: Endpoint::new(inbound.source, segment.ports.1),
-        };
+        let flow = segment.flow(&inbound);
         match target {
             Some(FlowTarget::Request(index)) => self.request_arrives(net, now, index, segment, inbound.packet),
             Some(FlowTarget::TimeWait(index)) => self.time_wait_arrives(net, now, index, flow, segment, inbound),
@@ -107,7 +104,7 @@ impl Tcp {
                 if flags.contains(TcpFlags::FIN) {
                     return Err(DropReason::TcpFlags);
                 }
-                return self.syn_arrives(net, now, index, flow, segment, inbound, iss);
+                return self.syn_arrives(net, now, index, segment, inbound, iss);
             }
             if self.is_cookie(net, now, index, &flow, segment) {
                 return self.cookie_arrives(net, now, index, flow, segment, inbound.packet);

@@ -5,9 +5,11 @@ use wireway_packet::Packet;
 use wireway_wire::{SeqNumber, TcpFlags, TcpOptions};
 
 use super::connection::{Connection, Pending};
+use super::flow::{Endpoint, Flow};
 use super::shared::Cx;
 use super::state::State;
 use super::time_wait::PAWS_IDLE;
+use crate::net::Inbound;
 use crate::{Counter, DropReason, Error};
 
 /// A received segment's header, taken apart.
@@ -32,6 +34,14 @@ impl Segment {
     /// The sequence number after everything in the segment.
     pub fn end(&self) -> SeqNumber {
         self.seq + self.len + u32::from(self.flags.contains(TcpFlags::SYN)) + u32::from(self.is_fin())
+    }
+
+    /// The flow that it belongs to.
+    pub fn flow(&self, inbound: &Inbound) -> Flow {
+        Flow {
+            local: Endpoint::new(inbound.destination, self.ports.0),
+            remote: Endpoint::new(inbound.source, self.ports.1),
+        }
     }
 
     pub fn is_fin(&self) -> bool {

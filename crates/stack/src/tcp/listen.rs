@@ -121,13 +121,6 @@ impl Listeners {
 }
 
 impl Tcp {
-    pub(super) fn listener_mut(&mut self, index: u32) -> Option<&mut Listener> {
-        match self.sockets.get_mut(index) {
-            Some(Socket::Listener(listener)) => Some(listener),
-            _ => None,
-        }
-    }
-
     pub(super) fn listener_exact(&mut self, id: SocketId) -> Option<&mut Listener> {
         match self.sockets.get_exact_mut(id.index, id.generation) {
             Some(Socket::Listener(listener)) => Some(listener),

@@ -176,7 +176,7 @@ impl Connection {
             if self.timing.is_none() && self.retries == 0 {
                 self.timing = Some(Timing { until: next, since: cx.now });
             }
-            if len < mss || len % mss != 0 {
+            if len < mss || !len.is_multiple_of(mss) {
                 self.snd_small = next;
             }
         }

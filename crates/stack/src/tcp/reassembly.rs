@@ -15,7 +15,6 @@ const BLOCKS: usize = 4;
 #[derive(Default)]
 pub(crate) struct Reassembly {
     pieces: BTreeMap<u64, Packet>,
-    bytes: usize,
     true_size: usize,
     /// The stream's end, if a FIN was received ahead of a hole.
     fin: Option<u64>,
@@ -27,11 +26,6 @@ impl Reassembly {
     /// Nothing waits.
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty() && self.fin.is_none()
-    }
-
-    /// Bytes that wait.
-    pub fn bytes(&self) -> usize {
-        self.bytes
     }
 
     /// Takes in the bytes from position `start`. Returns a range that was a duplicate, if any (for RFC 2883).
@@ -85,7 +79,6 @@ impl Reassembly {
         if packet.true_size() > 4 * packet.len() + 1024 {
             packet = compact(&packet);
         }
-        self.bytes += packet.len();
         self.true_size += packet.true_size();
         self.pieces.insert(start, packet);
     }
@@ -119,7 +112,6 @@ impl Reassembly {
 
     fn remove(&mut self, at: u64) -> Option<Packet> {
         let packet = self.pieces.remove(&at)?;
-        self.bytes -= packet.len();
         self.true_size -= packet.true_size();
         Some(packet)
     }
@@ -205,7 +197,7 @@ mod tests {
                 reassembly.insert(pieces[i].start, bytes(pieces[i].clone()), 1 << 20);
             }
             assert_eq!(drain(&mut reassembly, 0), 900);
-            assert_eq!((reassembly.bytes, reassembly.true_size), (0, 0));
+            assert_eq!(reassembly.true_size, 0);
         }
     }
 

@@ -140,7 +140,7 @@ impl Request {
     }
 
     /// Makes a connection of the request, as it is before its acknowledgement is looked at.
-    fn into_connection(&self, listener: &Listener, id: SocketId, cx: &mut Cx<'_>) -> Connection {
+    fn to_connection(&self, listener: &Listener, id: SocketId, cx: &mut Cx<'_>) -> Connection {
         let mut connection = child(listener, id, self.flow, cx);
         connection.iss = self.iss;
         connection.snd_una = self.iss;
@@ -184,11 +184,11 @@ impl Tcp {
         net: &mut Net,
         now: Instant,
         index: u32,
-        flow: Flow,
         segment: &Segment,
         inbound: Inbound,
         iss: Option<SeqNumber>,
     ) -> Verdict {
+        let flow = segment.flow(&inbound);
         let Tcp { sockets, shared, .. } = self;
         let Some(Socket::Listener(listener)) = sockets.get_mut(index) else { return Err(DropReason::NoSocket) };
         let mut cx = Cx { net, now, shared };
@@ -415,7 +415,7 @@ impl Tcp {
             return Err(DropReason::NoSocket);
         };
         let mut cx = Cx { net, now, shared };
-        let mut connection = Box::new(request.into_connection(parent, id, &mut cx));
+        let mut connection = Box::new(request.to_connection(parent, id, &mut cx));
         connection.claim = claim;
         if let Some(place) = sockets.get_mut(index) {
             *place = Socket::Connection(connection);
