@@ -219,6 +219,9 @@ impl Service for Relays {
     fn poll(&mut self, cx: &mut Context<'_>) {
         if !std::mem::replace(&mut self.started, true) {
             self.ports.start(cx);
+            let descriptors = outer::descriptor_limit();
+            self.tcp.set_limit(descriptors / 2);
+            self.udp.set_limit(descriptors / 8);
         }
         if self.more_connections {
             self.take_connections(cx);

@@ -168,6 +168,12 @@ pub(crate) fn unreachable_code(error: Errno) -> Option<u8> {
     }
 }
 
+/// Descriptors that this process may have.
+pub(crate) fn descriptor_limit() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
 /// Whether a call failed for want of descriptors or memory, so that it may succeed later.
 pub(crate) fn is_exhausted(error: Errno) -> bool {
     matches!(error, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS)

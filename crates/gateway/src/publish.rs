@@ -116,6 +116,9 @@ fn accept_batch(
     counters: &Counters,
 ) -> Result<bool, Errno> {
     for _ in 0..BATCH {
+        if tcp.is_full() {
+            return Err(Errno::MFILE);
+        }
         match outer::accept(&port.fd) {
             Ok((fd, peer)) => tcp.connect_in(cx, fd, canonical(peer), port.port, map, counters),
             Err(Errno::AGAIN) => return Ok(false),

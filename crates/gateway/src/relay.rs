@@ -31,7 +31,7 @@ const BUDGET: usize = 256 << 10;
 /// Slices that one writev(2) takes (UIO_MAXIOV).
 const SLICES: usize = 1_024;
 /// How long what came before a reset may take to reach the program.
-const RESET_PATIENCE: Duration = Duration::from_secs(1);
+const RESET_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a call of [`Relay::pump`] leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -45,12 +45,16 @@ struct Connection {
     relay: Relay,
     /// It is in the queue of those to be pumped again.
     queued: bool,
+    /// It is in the list of those whose reset waits.
+    resetting: bool,
 }
 
 /// The TCP relay.
 pub(crate) struct Tcp {
     listener: SocketId,
     connections: Table<Connection>,
+    /// Connections at a time: the descriptors are for the program's sockets too.
+    limit: usize,
     by_inner: HashMap<SocketId, u64>,
     /// Established connections whose program may still send, or has sent what the machine has not taken yet.
     sending: Rc<Cell<usize>>,
@@ -80,6 +84,7 @@ impl Tcp {
         Ok(Tcp {
             listener,
             connections: Table::new(Part::Tcp),
+            limit: usize::MAX,
             by_inner: HashMap::new(),
             sending,
             busy: VecDeque::new(),
@@ -97,6 +102,16 @@ impl Tcp {
         self.connections.len()
     }
 
+    /// Bounds the connections there may be.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// Whether there are as many connections as there may be.
+    pub fn is_full(&self) -> bool {
+        self.connections.len() >= self.limit
+    }
+
     /// Takes the next connection that the program asks for; `None` if there is none.
     pub fn take(&mut self, cx: &mut Context<'_>, map: &Map, counters: &Counters) -> Option<Taken> {
         let (inner, _) = cx.host.accept(cx.now, self.listener).ok()?;
@@ -107,6 +122,7 @@ impl Tcp {
                     return Some(Taken::Dns(inner));
                 }
             }
+            Far::Machine(_) if self.is_full() => exhausted(cx, inner, counters),
             Far::Machine(peer) => self.connect_out(cx, inner, peer, counters),
             Far::Closed => refuse(cx, inner, Refusal::Reset, counters),
             Far::Unreachable(code) => refuse(cx, inner, Refusal::Unreachable(code), counters),
@@ -261,7 +277,7 @@ impl Tcp {
     }
 
     fn pump(&mut self, cx: &mut Context<'_>, token: u64, ready: Ready, counters: &Counters) {
-        let Some(Connection { relay, queued, .. }) = self.connections.get_mut(token) else { return };
+        let Some(Connection { relay, queued, resetting, .. }) = self.connections.get_mut(token) else { return };
         let was_sending = relay.is_sending();
         let mut pumped = relay.pump(cx.now, cx.host, counters);
         if was_sending && !relay.is_sending() {
@@ -279,7 +295,7 @@ impl Tcp {
                 }
             }
             Pumped::Resetting if !relay.reset_is_due(cx.now, cx.host) => {
-                if !self.resetting.contains(&token) {
+                if !mem::replace(resetting, true) {
                     self.resetting.push(token);
                 }
                 self.check_at = Some(cx.now + RESET_CHECK);
@@ -308,6 +324,9 @@ impl Tcp {
         if self.check_at.is_some_and(|at| at <= cx.now) {
             self.check_at = None;
             for token in mem::take(&mut self.resetting) {
+                if let Some(connection) = self.connections.get_mut(token) {
+                    connection.resetting = false;
+                }
                 self.pump(cx, token, Ready::empty(), counters);
             }
         }
@@ -320,7 +339,7 @@ impl Tcp {
     /// Adds a connection and watches its outer socket; `None` if the machine cannot, and then the outer socket is reset.
     fn insert(&mut self, cx: &mut Context<'_>, state: State, relay: Relay) -> Option<u64> {
         let inner = relay.inner();
-        let token = self.connections.insert(Connection { state, relay, queued: false });
+        let token = self.connections.insert(Connection { state, relay, queued: false, resetting: false });
         let outer = self.connections.get(token)?.relay.outer().as_fd();
         if cx.register(outer, token, outer::edges()).is_err() {
             self.connections.remove(token)?.relay.reset_outer();

@@ -29,7 +29,7 @@ const IDLE_ONE_WAY: Duration = Duration::from_secs(60);
 const IDLE_TWO_WAY: Duration = Duration::from_secs(180);
 /// How often flows are looked through.
 const SWEEP: Duration = Duration::from_secs(10);
-/// Flows at a time.
+/// Flows at a time, where descriptors suffice.
 const FLOWS: usize = 2_048;
 /// Datagrams handled in one call, so that others take turns.
 const BATCH: usize = 64;
@@ -66,6 +66,7 @@ impl Flow {
 pub(crate) struct Udp {
     socket: SocketId,
     flows: Table<Flow>,
+    limit: usize,
     by_ends: HashMap<(SocketAddr, SocketAddr), u64>,
     /// Flows with more to receive.
     busy: Vec<u64>,
@@ -86,6 +87,7 @@ impl Udp {
         Ok(Udp {
             socket,
             flows: Table::new(Part::Udp),
+            limit: FLOWS,
             by_ends: HashMap::new(),
             busy: Vec::new(),
             more: false,
@@ -101,6 +103,11 @@ impl Udp {
     /// Flows there are now.
     pub fn len(&self) -> usize {
         self.flows.len()
+    }
+
+    /// Bounds the flows there may be.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.clamp(1, FLOWS);
     }
 
     /// The program may have sent something. `dns` is given the queries for the resolver.
@@ -316,7 +323,7 @@ impl Udp {
         sent: &DatagramInfo,
         counters: &Counters,
     ) -> Option<u64> {
-        if self.flows.len() >= FLOWS {
+        if self.flows.len() >= self.limit {
             self.evict(counters);
         }
         let (program, far) = ends;

@@ -1,10 +1,13 @@
 //! Large transfers over the gateway: a GiB in each direction, and a hundred at once.
 
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::common::content::{Content, sha256_file};
 use crate::common::http::HttpServer;
-use crate::common::process::finish_within;
+use crate::common::process::{Running, finish_within, wait_until};
 use crate::common::{Scene, Setting};
 
 const NONE: [&str; 0] = [];
@@ -19,6 +22,7 @@ in_every_setting! {
         curl_uploads_a_gib,
         a_hundred_fetched_at_once,
         ten_thousand_fetched_in_a_row,
+        what_was_sent_before_the_end_arrives,
     ]
 }
 
@@ -97,4 +101,35 @@ print(len(os.listdir('/proc/self/fd')), [body.hex() for body in bodies])
     let (descriptors, bodies) = text.split_once(' ').expect("two words");
     assert_eq!(bodies, format!("['{body}']"));
     assert!(descriptors.parse::<u32>().expect("a number") < 10, "{descriptors} descriptors");
+}
+
+/// A program ends while its peer takes nothing yet, and all buffers on the way are full.
+fn what_was_sent_before_the_end_arrives(setting: Setting) {
+    let scene = Scene::new(setting);
+    let listener = TcpListener::bind((scene.family.loopback(), 0)).expect("bind");
+    let port = listener.local_addr().expect("an address").port();
+    let program = "
+import os, select, socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+s.setblocking(False)
+sent = 0
+while select.select([], [s], [], 0.5)[1]:
+    try:
+        sent += s.send(bytes(65536))
+    except BlockingIOError:
+        pass
+print(os.getpid(), sent, flush=True)
+";
+    let mut python = scene.run(&NONE, "python3");
+    python.args(["-c", program, &scene.family.gateway().to_string(), &port.to_string()]);
+    let mut python = Running::start(&mut python);
+    let (mut stream, _) = listener.accept().expect("accept");
+    python.wait_for_text("\n");
+    let text = String::from_utf8(python.stdout()).expect("text");
+    let (pid, sent) = text.trim().split_once(' ').expect("two numbers");
+    wait_until("the program ends", || !Path::new(&format!("/proc/{pid}")).exists());
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).expect("an orderly end");
+    assert_eq!(received.len().to_string(), sent);
+    python.wait().ok();
 }
