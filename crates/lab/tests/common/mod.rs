@@ -5,6 +5,7 @@
 //! frame that either host transmits is checked, too.
 #![allow(dead_code)]
 
+pub mod heap;
 pub mod stream;
 
 use std::cell::RefCell;
@@ -68,11 +69,12 @@ pub struct World {
     pub ours: Stream,
     pub theirs: Stream,
     live: Rc<RefCell<Live>>,
-    /// The latest acknowledgement number that the victim sent to each port.
-    acknowledged: Rc<RefCell<HashMap<u16, SeqNumber>>>,
+    /// The latest segment that the victim sent to each end.
+    answers: Rc<RefCell<HashMap<(Ipv4Addr, u16), TcpFields>>>,
     /// The next datagram's number, when the last was sent, and how many answers were right.
     asked: u32,
     asked_at: Instant,
+    quiet: bool,
     pub answered: u32,
     /// Drops that injected frames did not cause.
     background: Drops,
@@ -112,16 +114,19 @@ impl World {
         net.connect((victim, at), (peer, peer_at), link.clone(), link);
         let live = Rc::new(RefCell::new(Live::default()));
         let notes = live.clone();
-        let acknowledged = Rc::new(RefCell::new(HashMap::new()));
-        let acks = acknowledged.clone();
+        let answers = Rc::new(RefCell::new(HashMap::new()));
+        let sent = answers.clone();
         net.observe(Box::new(move |_, _, from, frame| {
             if let Err(what) = check_frame(frame, MTU.into()) {
                 panic!("{} sent {what}", if from == 0 { "the victim" } else { "the peer" });
             }
             let bytes = frame.to_vec();
-            let Some(fields) = tcp_fields(&bytes) else { return };
+            let Some((ip, fields)) = tcp_fields(&bytes) else { return };
             if from == 0 {
-                acks.borrow_mut().insert(fields.dst_port, fields.ack);
+                sent.borrow_mut().insert((ip, fields.dst_port), fields);
+            }
+            if ip == ATTACKER.ip {
+                return;
             }
             notes.borrow_mut().note(from == 0, &bytes, &fields);
         }));
@@ -150,19 +155,23 @@ impl World {
             ours,
             theirs,
             live,
-            acknowledged,
+            answers,
             asked: 0,
             asked_at: Instant::ZERO,
+            quiet: false,
             answered: 0,
             background: [0; DropReason::ALL.len()],
             seen: [0; DropReason::ALL.len()],
             usage,
         };
         // Out of slow start, and every path warm.
-        for _ in 0..500 {
+        for _ in 0..20_000 {
             world.tick();
+            if world.ours.received > 100_000 && world.theirs.received > 100_000 && world.answered > 4 {
+                break;
+            }
         }
-        assert!(world.ours.received > 100_000 && world.theirs.received > 100_000 && world.answered > 4);
+        assert!(world.answered > 4, "{:?} {:?} {}", world.ours, world.theirs, world.answered);
         assert_eq!(world.net.host(victim).counters().dropped(), 0, "nothing is dropped without an attack");
         world
     }
@@ -200,6 +209,9 @@ impl World {
             assert_eq!(buffer[..n], datagram(number), "datagram {number}");
             self.answered += u32::from(number == self.answered);
         }
+        if self.quiet {
+            return;
+        }
         // Once more if it was lost.
         if self.answered == self.asked || now.since(self.asked_at) > Duration::from_millis(300) {
             peer.send(now, self.asker, &datagram(self.answered), Default::default()).unwrap();
@@ -215,7 +227,31 @@ impl World {
 
     /// The latest acknowledgement number that the victim sent to its peer's port.
     pub fn last_ack_to(&self, port: u16) -> SeqNumber {
-        self.acknowledged.borrow()[&port]
+        self.answers.borrow()[&(PEER.ip, port)].ack
+    }
+
+    /// The sequence number of the latest segment that the victim sent to a port of the attacker.
+    pub fn iss_to_attacker(&self, port: u16) -> SeqNumber {
+        self.answers.borrow()[&(ATTACKER.ip, port)].seq
+    }
+
+    /// Asks no more datagrams.
+    pub fn stop_talking(&mut self) {
+        self.quiet = true;
+    }
+
+    /// Pauses the conversation until all is said, and lets time go by; then it goes on.
+    pub fn pause(&mut self, time: Duration, meanwhile: impl FnOnce(&mut World)) {
+        (self.quiet, self.ours.paused, self.theirs.paused) = (true, true, true);
+        for _ in 0..100_000 {
+            self.tick();
+            if (self.ours.sent, self.theirs.sent) == (self.theirs.received, self.ours.received) {
+                break;
+            }
+        }
+        self.net.run_for(time);
+        meanwhile(self);
+        (self.quiet, self.ours.paused, self.theirs.paused) = (false, false, false);
     }
 
     pub fn drops(&mut self) -> Drops {
@@ -369,15 +405,15 @@ impl Live {
     }
 }
 
-/// The TCP header's values, if the frame is a segment of the conversation.
-fn tcp_fields(frame: &[u8]) -> Option<TcpFields> {
+/// The TCP header's values, and who is at the other end from the victim: its peer or the attacker.
+fn tcp_fields(frame: &[u8]) -> Option<(Ipv4Addr, TcpFields)> {
     let (_, packet) = EthernetHeader::parse(frame).ok()?;
     let (ip, payload) = Ipv4View::parse(packet).ok()?;
-    let strange = [ip.header.src(), ip.header.dst()].iter().any(|ip| ![VICTIM.ip, PEER.ip].contains(ip));
-    if ip.header.protocol() != Protocol::TCP || ip.header.is_fragment() || strange {
+    let other = if ip.header.src() == VICTIM.ip { ip.header.dst() } else { ip.header.src() };
+    if ip.header.protocol() != Protocol::TCP || ip.header.is_fragment() || ![PEER.ip, ATTACKER.ip].contains(&other) {
         return None;
     }
-    Some(TcpView::parse(payload).ok()?.0.header.fields())
+    Some((other, TcpView::parse(payload).ok()?.0.header.fields()))
 }
 
 /// A segment's header: sequence and acknowledgement numbers 0, window 1,000.

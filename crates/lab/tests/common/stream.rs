@@ -22,12 +22,24 @@ pub struct Stream {
     /// The peer's stream ended.
     ended: bool,
     stopped: bool,
+    /// Nothing is sent for the time being.
+    pub paused: bool,
     pub error: Option<Error>,
 }
 
 impl Stream {
     pub fn new(host: HostId, id: SocketId) -> Stream {
-        Stream { host, id, sent: 0, limit: u64::MAX, received: 0, ended: false, stopped: false, error: None }
+        Stream {
+            host,
+            id,
+            sent: 0,
+            limit: u64::MAX,
+            received: 0,
+            ended: false,
+            stopped: false,
+            paused: false,
+            error: None,
+        }
     }
 
     /// Begins a connection.
@@ -89,7 +101,7 @@ impl Stream {
                 }
             }
         }
-        while self.sent < self.limit {
+        while self.sent < self.limit && !self.paused {
             let (limit, position) = (self.limit, self.sent);
             let want = usize::try_from(limit - position).unwrap_or(usize::MAX).min(1 << 20);
             let mut at = position;
