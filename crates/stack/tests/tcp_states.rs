@@ -372,8 +372,8 @@ fn a_reset_in_each_state_ends_the_connection() {
         (FIN_WAIT_1, Some(Error::ConnectionReset)),
         (FIN_WAIT_2, Some(Error::ConnectionReset)),
         (CLOSE_WAIT, Some(Error::BrokenPipe)),
-        (LAST_ACK, None),
-        (CLOSING, None),
+        (LAST_ACK, Some(Error::ConnectionReset)),
+        (CLOSING, Some(Error::ConnectionReset)),
     ] {
         let mut b = bench();
         let (_, id, mut peer) = b.accept(&plain());

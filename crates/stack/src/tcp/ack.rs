@@ -113,7 +113,7 @@ impl Connection {
         if ack.lt(self.snd_una) {
             return true;
         }
-        let window = u32::from(segment.window) << self.snd_shift;
+        let window = self.window_of(segment);
         let outstanding = self.snd_max != self.snd_una;
         let duplicate = outstanding
             && segment.len == 0
@@ -133,8 +133,14 @@ impl Connection {
     /// An acceptable acknowledgement of something new.
     pub fn new_ack_arrives(&mut self, segment: &Segment, cx: &mut Cx<'_>) {
         self.peer_answered(cx);
-        self.update_window(segment, u32::from(segment.window) << self.snd_shift);
+        self.update_window(segment, self.window_of(segment));
         self.advance(segment, cx);
+    }
+
+    /// RFC 7323 §2.2: the window of a SYN is never scaled.
+    pub fn window_of(&self, segment: &Segment) -> u32 {
+        let shift = if segment.flags.contains(TcpFlags::SYN) { 0 } else { self.snd_shift };
+        u32::from(segment.window) << shift
     }
 
     fn peer_answered(&mut self, cx: &mut Cx<'_>) {
@@ -205,7 +211,7 @@ impl Connection {
             }
             Some(_) => {}
             None => {
-                if let Some((_, echo)) = segment.timestamps
+                if let Some((_, echo)) = segment.timestamps.filter(|_| self.timestamps)
                     && echo != 0
                 {
                     let delta = self.timestamp(now).wrapping_sub(echo);

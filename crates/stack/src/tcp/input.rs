@@ -98,6 +98,9 @@ impl Connection {
         self.note_timestamp(segment, cx);
         if segment.ack != self.snd_una {
             self.new_ack_arrives(segment, cx);
+        } else {
+            // The window is what it was; that it is of this segment keeps the comparison from wrapping.
+            self.snd_wl1 = segment.seq;
         }
         if segment.len > 0 {
             self.accept(packet, segment.segment_size, segment.timestamps.map(|t| t.1), cx);
@@ -236,8 +239,8 @@ impl Connection {
         let error = match self.state {
             State::SynReceived if self.owner == super::connection::Owner::Program => Some(Error::ConnectionRefused),
             State::CloseWait => Some(Error::BrokenPipe),
-            // All is said: nothing was lost (RFC 9293 §3.10.7.4).
-            State::Closing | State::LastAck | State::TimeWait => None,
+            State::TimeWait => None,
+            // CLOSING and LAST-ACK too, as Linux: what was sent may be lost.
             _ => Some(Error::ConnectionReset),
         };
         match self.state {
@@ -352,7 +355,7 @@ impl Connection {
         self.stats.data_segments_in += 1;
         self.last_received = cx.now;
         self.ack.learn_segment_size(segment_size, u32::from(self.advertised_mss));
-        self.measure_receive_rtt(segment_size, echo, cx.now);
+        self.measure_receive_rtt(segment_size, echo.filter(|_| self.timestamps), cx.now);
     }
 
     /// The peer's stream has ended (RFC 9293 §3.10.7.4, eighth).

@@ -58,7 +58,7 @@ impl Connection {
             self.send_reset(cx);
             return self.end(Some(self.soft_error.unwrap_or(Error::TimedOut)), cx);
         }
-        self.keepalive.probes += 1;
+        self.keepalive.probes = self.keepalive.probes.saturating_add(1);
         cx.net.counters.count(Counter::TcpExtTcpKeepAlive);
         self.send_probe(cx);
         self.deadlines.keepalive = now + interval;

@@ -189,7 +189,7 @@ impl Connection {
     pub fn handshake_acknowledged(&mut self, segment: &Segment, cx: &mut Cx<'_>) {
         self.handshake_rtt(segment, cx);
         self.snd_una = self.iss + 1;
-        self.snd_wnd = u32::from(segment.window) << self.snd_shift;
+        self.snd_wnd = self.window_of(segment);
         self.max_snd_wnd = self.max_snd_wnd.max(self.snd_wnd);
         self.snd_wl1 = segment.seq;
         self.snd_wl2 = segment.ack;

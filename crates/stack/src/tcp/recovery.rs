@@ -86,6 +86,8 @@ impl Connection {
         self.recovery.duplicates = 0;
         if !self.recovery.active {
             self.recovery.extra = 0;
+            // Kept close behind, so that the comparison never wraps around.
+            self.recovery.recover = self.recovery.recover.max(self.snd_una - 1);
             let sample = AckSample { acked, used: self.recovery.used, mss };
             self.congestion.on_ack(&sample);
             return;

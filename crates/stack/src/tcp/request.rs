@@ -292,6 +292,10 @@ impl Tcp {
         if flags.contains(TcpFlags::SYN) || !flags.contains(TcpFlags::ACK) {
             return Err(DropReason::TcpFlags);
         }
+        if request.peer.timestamp.is_some() && segment.timestamps.is_none() {
+            // RFC 7323 §3.2
+            return Err(DropReason::TcpNoTimestamp);
+        }
         if segment.ack != request.iss + 1 {
             // RFC 9293 §3.10.7.4: <SEQ=SEG.ACK><CTL=RST>.
             let flow = request.flow;
@@ -363,7 +367,8 @@ impl Tcp {
             ..TcpOptions::default()
         };
         let request = Request::new(listener, flow, segment.seq - 1, &options, &mut cx)?;
-        let request = Request { iss: segment.ack - 1, ..request };
+        // When the SYN-ACK was sent is forgotten: no round trip can be measured, as if it had been repeated.
+        let request = Request { iss: segment.ack - 1, retries: 1, ..request };
         self.admit_request(net, now, &request, segment, packet)
     }
 

@@ -101,7 +101,11 @@ impl Tcp {
     }
 
     pub fn is_drained(&self, id: SocketId) -> bool {
-        self.connection_ref(id).is_none_or(|c| c.state == State::Closed || !c.owes())
+        // Also of a connection that its socket has left: it is the one that has to be waited for.
+        match self.sockets.get_exact(id.index, id.generation) {
+            Some(Socket::Connection(c)) => c.state == State::Closed || !c.owes(),
+            _ => true,
+        }
     }
 
     pub fn ready(&self, id: SocketId) -> Ready {
@@ -172,7 +176,10 @@ impl Connection {
             ready |= Ready::IN | Ready::RDHUP;
         }
         if self.state.is_synchronized() || closed {
-            if self.receive.len() >= self.common.options.receive_low_water.max(1) {
+            let len = self.receive.len();
+            // A window that is used up would let no more come (Linux's tcp_epollin_ready).
+            let full = len > 0 && self.receive_window() <= self.ack.peer_segment;
+            if len >= self.common.options.receive_low_water.max(1) || full {
                 ready |= Ready::IN;
             }
             if write_shut || self.is_writable() {

@@ -121,6 +121,9 @@ impl TimeWait {
     }
 }
 
+/// Turns without an entry that may always wait in the queue.
+const SPARE_TURNS: usize = 1024;
+
 /// An entry in the queue: when its turn comes, index and generation.
 type Turn = (Instant, u32, u32);
 
@@ -142,6 +145,11 @@ impl TimeWaits {
             turn = (expires, index, generation);
             entry
         });
+        // Entries that ended early leave their turns behind.
+        if self.queue.len() > 2 * self.entries.len() + SPARE_TURNS {
+            let entries = &self.entries;
+            self.queue.retain(|&(_, index, generation)| entries.get_exact(index, generation).is_some());
+        }
         self.queue.push_back(turn);
         index
     }

@@ -126,7 +126,10 @@ impl Connection {
             self.stalled_since = self.last_sent.min(now);
         }
         let limit = if self.is_orphan() { ORPHAN_RETRIES } else { cx.net.settings.tcp_retries2 };
+        // A peer that has closed its window but answers is alive (RFC 9293 §3.8.6.1).
+        let answers = self.snd_wnd == 0 && !self.is_orphan() && now.since(self.last_ack_received) < 2 * RTO_MAX;
         let given_up = match self.common.options.user_timeout {
+            Duration::ZERO if answers => false,
             Duration::ZERO => self.retries > 0 && now.since(self.stalled_since) >= patience(limit),
             _ => self.retries > 0 && self.user_timeout_passed(now),
         };

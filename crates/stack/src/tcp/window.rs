@@ -150,7 +150,7 @@ impl Connection {
         }
         if !self.common.receive_buffer_locked {
             // Twice what was read in a round trip, and as much more as the rate grew, so that a sender in slow start is not held back.
-            let copied = u64::from(tuning.copied);
+            let copied = u64::from(tuning.copied).min(cx.net.settings.tcp_rmem.2 as u64);
             let space = u64::from(tuning.space.max(1));
             let mut window = 2 * copied + 16 * u64::from(self.advertised_mss);
             window += 2 * (window * (copied - space.min(copied)) / space);
