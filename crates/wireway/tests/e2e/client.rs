@@ -14,7 +14,7 @@ in_every_setting! {
     as_every_user: [
         curl_fetches_and_uploads,
         curl_to_a_closed_port_is_refused,
-        wget_fetches,
+        wget_fetches_and_uploads,
         git_clones_and_pushes,
         python_fetches_with_urllib,
         python_keeps_a_connection_alive,
@@ -50,12 +50,15 @@ fn curl_to_a_closed_port_is_refused(setting: Setting) {
     assert!(outcome.stderr.contains("refused") || outcome.stderr.contains("Couldn't connect"), "{outcome}");
 }
 
-fn wget_fetches(setting: Setting) {
+fn wget_fetches_and_uploads(setting: Setting) {
     let scene = Scene::new(setting);
     let http = HttpServer::start(scene.family.loopback());
     let url = scene.family.url(http.port, "/data/5000000/2");
     finish(scene.run(&NONE, "wget").args(["-q", "-O", "out", &url])).ok();
     assert_eq!(sha256_file(&scene.path("out")), Content::sha256(5_000_000, 2));
+    let put = ["-q", "-O", "-", "--method=PUT", "--body-file=out", &url];
+    let reply = finish(scene.run(&NONE, "wget").args(put)).text();
+    assert_eq!(reply, format!("5000000 {}", Content::sha256(5_000_000, 2)));
 }
 
 fn git_clones_and_pushes(setting: Setting) {

@@ -1,6 +1,8 @@
 //! What goes wrong ends with a clear message, the right status and nothing left behind.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::process::Stdio;
 
 use rustix::process::Signal;
 
@@ -20,6 +22,7 @@ in_every_setting! {
         wireways_own_failures_are_125,
         standard_input_passes_through,
         signals_pass_through,
+        the_terminal_passes_through,
         a_killed_program_ends_the_run,
         any_of_our_processes_killed_ends_the_tree,
         a_run_within_a_run_is_refused,
@@ -102,6 +105,36 @@ fn signals_pass_through(setting: Setting) {
         assert_eq!(outcome.code(), 5, "{outcome}");
         assert_eq!(outcome.text_of_stdout(), format!("ready\ngot {name}"));
     }
+}
+
+/// Under script(1), which gives it a terminal: it is one to the program, and its interrupt key interrupts.
+fn the_terminal_passes_through(setting: Setting) {
+    let scene = Scene::new(setting);
+    let program = "
+trap 'echo interrupted; exit 3' INT
+test -t 0 && test -t 1 && echo terminal
+read line
+echo got $line
+while :; do sleep 0.05; done
+";
+    let inside = scene.run(&NONE, "sh");
+    let words = std::iter::once(inside.get_program()).chain(inside.get_args());
+    let line: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    let line = format!("exec {} -c \"$PROGRAM\"", line.join(" "));
+    let mut script = scene.command("script");
+    script
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .env("PROGRAM", program)
+        .env("SHELL", "/bin/sh");
+    let mut script = Running::start_with(&mut script, Stdio::piped());
+    let mut keys = script.take_stdin();
+    script.wait_for_text("terminal");
+    keys.write_all(b"hello\n").expect("type");
+    script.wait_for_text("got hello");
+    keys.write_all(b"\x03").expect("type");
+    let outcome = script.wait();
+    assert_eq!(outcome.code(), 3, "{outcome}");
+    assert!(outcome.text_of_stdout().ends_with("interrupted"), "{outcome}");
 }
 
 /// A program in the middle of a transfer that never ends, with a child and a daemon; and where it listens.
