@@ -33,6 +33,7 @@ struct Stream {
 pub struct Sockets {
     streams: Vec<Stream>,
     others: Vec<SocketId>,
+    listen_only: Vec<SocketId>,
     listeners: usize,
 }
 
@@ -266,7 +267,7 @@ impl World {
                 }
             }
             18..=21 => {
-                if let Some(id) = other {
+                if let Some(id) = other.filter(|id| !sockets.listen_only.contains(id)) {
                     let mut data = vec![0x44; usize::from(input.byte()) * 40];
                     if let Some(first) = data.first_mut() {
                         // A ping socket sends echo requests.
@@ -298,6 +299,10 @@ impl World {
                 if sockets.others.len() < SOCKETS {
                     let kind = input.choose(&[Kind::Datagram, Kind::Ping, Kind::Raw(1), Kind::Raw(6), Kind::Raw(17)]);
                     let id = host.socket(Domain::Inet, kind).unwrap();
+                    if matches!(kind, Kind::Raw(_)) {
+                        // What a program sends by these need not be sound.
+                        sockets.listen_only.push(id);
+                    }
                     let _ = host.bind(id, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), input.word()));
                     sockets.others.push(id);
                 }

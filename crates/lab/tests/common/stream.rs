@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use wireway_lab::{HostId, Network};
-use wireway_stack::{Domain, Error, Kind, SendFlags, Shutdown, SocketId};
+use wireway_stack::{Domain, Error, Kind, Ready, SendFlags, Shutdown, SocketId};
 
 /// The byte at a position of every stream.
 pub fn byte(position: u64) -> u8 {
@@ -121,7 +121,9 @@ impl Stream {
                 }
             }
         }
-        if self.sent == self.limit && !self.stopped {
+        // Before it is established, a connection would be given up.
+        let established = host.ready(self.id).contains(Ready::OUT) || self.sent > 0;
+        if self.sent == self.limit && !self.stopped && established {
             match host.shutdown(now, self.id, Shutdown::Write) {
                 Ok(()) => self.stopped = true,
                 Err(error) => self.error = Some(error),
