@@ -416,3 +416,53 @@ fn a_thousand_connections_leave_nothing_behind() {
         assert_eq!((usage.tcp_sockets, usage.tcp_flows, usage.tcp_time_wait), (sockets, 0, 0));
     }
 }
+
+#[test]
+fn a_transparent_listener_takes_every_address_and_port() {
+    let mut net = wireway_lab::Network::new(1);
+    let (mut a, ia) = host(1, 0, Settings::default(), 1500);
+    a.add_route(wireway_stack::RouteEntry {
+        destination: wireway_stack::Cidr { address: Ipv4Addr::UNSPECIFIED.into(), prefix_len: 0 },
+        gateway: Some(address(2)),
+        interface: ia,
+        source: None,
+        metric: 0,
+    })
+    .unwrap();
+    let mut b = wireway_stack::Host::new(Settings::default(), [9; 32]);
+    let mac = wireway_wire::MacAddr([2, 0, 0, 0, 0, 2]);
+    let mut config = wireway_stack::InterfaceConfig::ethernet("eth0", mac, 1500);
+    config.addresses.push(wireway_stack::Cidr { address: address(2), prefix_len: 24 });
+    config.any_destination = true;
+    let ib = b.add_interface(wireway_packet::Instant::ZERO, config).unwrap();
+    let (a, b) = (net.add_host(a), net.add_host(b));
+    net.connect((a, ia), (b, ib), LinkConfig::default(), LinkConfig::default());
+    let now = net.now();
+    let listener = net.host(b).socket(Domain::Inet, Kind::Stream).unwrap();
+    net.host(b).set_option(now, listener, SocketOption::Transparent(true)).unwrap();
+    net.host(b).set_option(now, listener, SocketOption::HoldIncoming(true)).unwrap();
+    net.host(b).bind(listener, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))).unwrap();
+    net.host(b).listen(listener, 16).unwrap();
+    for to in ["93.184.216.34:443", "8.8.8.8:53", "10.0.0.2:22", "10.0.0.77:9999"] {
+        let to: SocketAddr = to.parse().unwrap();
+        let id = net.host(a).socket(Domain::Inet, Kind::Stream).unwrap();
+        let now = net.now();
+        assert_eq!(net.host(a).connect(now, id, to), Err(Error::InProgress));
+        net.settle();
+        let now = net.now();
+        let (child, _) = net.host(b).accept(now, listener).unwrap();
+        assert_eq!(net.host(b).local_addr(child), Ok(to));
+        net.host(b).admit(now, child).unwrap();
+        net.settle();
+        assert_eq!(net.host(a).connect(now, id, to), Ok(()));
+        assert_eq!(net.host(b).send(now, child, b"hi", Default::default()), Ok(2));
+        net.settle();
+        assert_eq!(net.host(a).recv_available(id), 2);
+        net.host(b).close(now, child).unwrap();
+        net.settle();
+        net.host(a).close(now, id).unwrap();
+        net.settle();
+    }
+    net.run_for(seconds(70));
+    assert_eq!(net.host(b).usage().tcp_flows, 0);
+}

@@ -311,6 +311,7 @@ fn icmp_errors_are_hard_while_connecting_and_soft_after() {
     icmp(&mut b, 3, 3, 0, &other);
     assert_eq!(b.state(id), 2);
     icmp(&mut b, 3, 1, 0, &syn);
+    assert_eq!(b.state(id), 7);
     assert_eq!(b.host.take_error(id), Some(Error::HostUnreachable));
 
     let (id, peer) = b.connect(&plain());

@@ -406,7 +406,7 @@ fn a_reset_in_each_state_ends_the_connection() {
 #[test]
 fn shutdown_of_reading_keeps_the_connection() {
     let mut b = bench();
-    let (_, id, mut peer) = b.accept(&plain());
+    let (_, id, peer) = b.accept(&plain());
     b.host.shutdown(b.now, id, Shutdown::Read).unwrap();
     assert_eq!(b.ready(id), Ready::IN | Ready::OUT | Ready::RDHUP);
     assert_eq!(b.recv(id), Ok(vec![]));

@@ -42,3 +42,36 @@ fn every_impairment_with_many_seeds() {
         transfer(&mut two, pair, pattern(seed, 200_000), pattern(seed + 1, 50_000), Duration::from_secs(2000));
     }
 }
+
+#[test]
+fn our_sequence_numbers_wrap() {
+    // Look for a flow whose initial sequence number lies just before the end.
+    let mut two = Two::new(LinkConfig { delay: ms(1), loss: 0.01, ..LinkConfig::default() });
+    let last = std::rc::Rc::new(std::cell::Cell::new(0));
+    let seen = last.clone();
+    two.net.observe(Box::new(move |_, _, from, frame| {
+        let bytes = frame.to_vec();
+        // A SYN of A's: Ethernet 14, IPv4 20, then the sequence number at 4 and the flags at 13.
+        if from == 0 && bytes.len() > 54 && bytes[23] == 6 && bytes[47] == 2 {
+            seen.set(u32::from_be_bytes([bytes[38], bytes[39], bytes[40], bytes[41]]));
+        }
+    }));
+    let listener = two.listen(B, PORT);
+    // So that no later frame waits for B's address.
+    let first = two.connect(A);
+    two.pair_of(listener, first);
+    for port in 1024..65_535 {
+        let a = two.socket(A);
+        let local = std::net::SocketAddr::new(address(1), port);
+        two.net.host(A).bind(a, local).unwrap();
+        two.connect_on(A, a, PORT);
+        two.net.settle();
+        if last.get() > u32::MAX - 400_000 {
+            let pair = two.pair_of(listener, a);
+            transfer(&mut two, pair, pattern(1, 1_000_000), pattern(2, 100_000), Duration::from_secs(100));
+            return;
+        }
+        two.close(A, a);
+    }
+    panic!("no such flow");
+}

@@ -115,6 +115,10 @@ impl Connection {
         }
         let window = self.window_of(segment);
         let outstanding = self.snd_max != self.snd_una;
+        if window == 0 {
+            // A peer that says so is alive (RFC 9293 §3.8.6.1, MUST-36): the time-out of retransmissions counts from here.
+            self.stalled_since = cx.now;
+        }
         let duplicate = outstanding
             && segment.len == 0
             && !segment.flags.intersects(TcpFlags::SYN | TcpFlags::FIN)
