@@ -304,7 +304,11 @@ fn meet(engine: EngineEnds, guardian: Pid, spared: Vec<i32>, name: OsString) -> 
         }
         _ => return Err(LaunchError::System("the guardian ended", Errno::CHILD)),
     };
-    let program = sys::open_pidfd(pid, 0).map_err(LaunchError::NoAccess)?;
+    // A program that was refused something says so and ends, perhaps before this.
+    let program = sys::open_pidfd(pid, 0).map_err(|e| match read_eight(&start).map(words) {
+        Some((kind, value)) => refusal(kind, value, &name),
+        None => LaunchError::NoAccess(e),
+    })?;
     let mut running =
         Running { listener: None, life: Some(life), reports, program, pid, guardian, spared, ending: None };
     loop {
@@ -316,19 +320,7 @@ fn meet(engine: EngineEnds, guardian: Pid, spared: Vec<i32>, name: OsString) -> 
                 running.listener = Some(listener);
                 rustix::io::write(&go, b"g").map_err(|e| LaunchError::System("pipe", e))?;
             }
-            Some((SAYS_NO_FILTER, e)) => {
-                return Err(LaunchError::NoFilter(Errno::from_raw_os_error(e)));
-            }
-            Some((SAYS_NO_ISOLATION, e)) => {
-                return Err(LaunchError::NoIsolation(Errno::from_raw_os_error(e)));
-            }
-            Some((SAYS_NO_EXEC, e)) => {
-                return Err(match Errno::from_raw_os_error(e) {
-                    Errno::NOENT | Errno::NOTDIR => LaunchError::NotFound(name),
-                    e => LaunchError::CannotExecute(name, e),
-                });
-            }
-            Some(_) => return Err(LaunchError::System("start", Errno::PROTO)),
+            Some((kind, value)) => return Err(refusal(kind, value, &name)),
             None => break,
         }
     }
@@ -338,6 +330,18 @@ fn meet(engine: EngineEnds, guardian: Pid, spared: Vec<i32>, name: OsString) -> 
     }
     let _ = rustix::io::ioctl_fionbio(&running.reports, true);
     Ok(running)
+}
+
+/// Why the program says it did not start.
+fn refusal(kind: u32, value: i32, name: &OsStr) -> LaunchError {
+    let e = Errno::from_raw_os_error(value);
+    match (kind, e) {
+        (SAYS_NO_FILTER, e) => LaunchError::NoFilter(e),
+        (SAYS_NO_ISOLATION, e) => LaunchError::NoIsolation(e),
+        (SAYS_NO_EXEC, Errno::NOENT | Errno::NOTDIR) => LaunchError::NotFound(name.into()),
+        (SAYS_NO_EXEC, e) => LaunchError::CannotExecute(name.into(), e),
+        _ => LaunchError::System("start", Errno::PROTO),
+    }
 }
 
 fn pipes() -> Result<(ChildEnds, EngineEnds), Errno> {
