@@ -326,7 +326,8 @@ impl Engine {
             self.statistics.received += received as u64;
             self.statistics.events += events as u64;
             self.statistics.transmitted += transmitted as u64;
-            let done = received + events + transmitted + usize::from(is_due);
+            // What the service did may have made events that nobody has seen yet.
+            let done = received + events + transmitted + usize::from(is_due || polls);
             work += done;
             *touched = done > 0;
             *due = host.poll_at().into_iter().chain(service.poll_at()).min().unwrap_or(Instant::FAR_FUTURE);
