@@ -1,6 +1,7 @@
 //! The hosts' sockets, and calls on them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use wireway_stack::{
@@ -49,9 +50,16 @@ impl Sockets {
     }
 }
 
-/// The byte at a position of every stream.
-fn byte(position: u64) -> u8 {
-    (position.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
+/// What every stream carries from a position on: `len` bytes, at most 64 KiB. It comes again after a prime number of bytes, so
+/// that no segment's size is a multiple.
+fn content(position: u64, len: usize) -> &'static [u8] {
+    const PERIOD: usize = 4093;
+    static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let period: Vec<u8> = (0..PERIOD as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+        period.iter().copied().cycle().take(PERIOD + (64 << 10)).collect()
+    });
+    let at = (position % PERIOD as u64) as usize;
+    &BYTES[at..at + len]
 }
 
 impl World {
@@ -92,7 +100,7 @@ impl World {
         let at = if which & 0x20 == 0 { 1.min(self.sockets[side].streams.len().saturating_sub(1)) } else { at };
         if which & 0x80 == 0 {
             let more = which & 0x10 != 0;
-            self.send(side, at, if which & 0x40 == 0 { amount } else { amount * 300 }, SendFlags { more });
+            self.send(side, at, if which & 0x40 == 0 { amount } else { amount * 100 }, SendFlags { more });
         } else {
             self.receive(side, at, if which & 0x40 == 0 { amount } else { usize::MAX });
         }
@@ -102,11 +110,10 @@ impl World {
         let Some(stream) = self.sockets[side].streams.get_mut(at) else { return };
         let mut position = stream.sent;
         let result = self.hosts[side].send_with(self.now, stream.id, want, flags, &mut |space| {
-            for place in space.iter_mut() {
-                *place = byte(position);
-                position += 1;
-            }
-            space.len()
+            let n = space.len().min(64 << 10);
+            space[..n].copy_from_slice(content(position, n));
+            position += n as u64;
+            n
         });
         match result {
             Ok(n) => {
@@ -126,11 +133,11 @@ impl World {
         let result = self.hosts[side].recv_with(self.now, stream.id, max, &mut |parts| {
             let mut n = 0;
             for part in parts {
-                for &got in part.iter() {
-                    assert!(tainted || got == byte(position), "at byte {position} of a stream");
-                    position += 1;
+                for part in part.chunks(64 << 10) {
+                    assert!(tainted || part == content(position, part.len()), "behind byte {position} of a stream");
+                    position += part.len() as u64;
+                    n += part.len();
                 }
-                n += part.len();
             }
             n
         });

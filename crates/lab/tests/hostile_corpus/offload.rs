@@ -45,8 +45,12 @@ fn on_packets_that_are_answered_or_dropped() {
     let echo = Icmpv4Header::echo(Icmpv4Type::ECHO_REQUEST, 1, 2);
     let mut wrong = FORGE.udp((5000, ECHO), &[2; 600]);
     wrong[60] ^= 1;
+    // As from a sender that leaves checksums to others: only an answer's own counts.
+    let mut unfinished = FORGE.icmp(echo, &[1; 1000]);
+    unfinished[36..38].fill(0x55);
     let frames = [
         ("echo request", FORGE.icmp(echo, &[1; 1000]), None),
+        ("unfinished echo request", unfinished, Some(R::IcmpChecksum)),
         ("to a closed port", FORGE.udp((5000, 9), &[2; 600]), Some(R::NoSocket)),
         ("to our port", FORGE.udp((5000, ECHO), &[2; 600]), None),
         ("wrong checksum", wrong, Some(R::UdpChecksum)),
@@ -58,7 +62,8 @@ fn on_packets_that_are_answered_or_dropped() {
     for (what, frame, reason) in &frames {
         for (i, (name, checksum, segmentation)) in lies().into_iter().enumerate() {
             // A card that says it verified is believed.
-            let trusted = checksum != Checksum::Complete && *reason == Some(R::UdpChecksum);
+            let checked = [Some(R::UdpChecksum), Some(R::IcmpChecksum)].contains(reason);
+            let trusted = checksum != Checksum::Complete && checked;
             let reason = reason.filter(|_| !trusted);
             let dropped = world.inject([lie(frame, checksum, segmentation)]);
             assert_eq!(dropped, reason.as_slice(), "{what}: {name}");

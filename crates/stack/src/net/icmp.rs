@@ -197,13 +197,16 @@ impl Net {
         let word = |kind: Icmpv4Type| u16::from_be_bytes([kind.0, request.code]);
         let mut reply = Icmpv4Header { kind: Icmpv4Type::ECHO_REPLY, ..request };
         let (old, new) = (word(Icmpv4Type::ECHO_REQUEST), word(Icmpv4Type::ECHO_REPLY));
-        // Where all else is zero, as in an empty reply with identifier 0, only the other zero is right.
-        let checksum = match checksum::update(request.checksum.get(), old, new) {
-            0 => 0xffff,
-            checksum => checksum,
-        };
-        reply.checksum.set(checksum);
         let mut packet = inbound.packet;
+        match checksum::update(request.checksum.get(), old, new) {
+            // What stands there is not, or need not be, the checksum of the whole.
+            _ if packet.offload().checksum != Checksum::Complete => {
+                reply.fill_checksum(packet.sum(Icmpv4Header::LEN, Sum::new()));
+            }
+            // Where all else is zero, as in an empty reply with identifier 0, only the other zero is right.
+            0 => reply.checksum.set(0xffff),
+            checksum => reply.checksum.set(checksum),
+        }
         if let Some(head) = packet.pullup(Icmpv4Header::LEN) {
             head.copy_from_slice(reply.as_bytes());
         }
