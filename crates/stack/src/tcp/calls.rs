@@ -202,10 +202,8 @@ impl Tcp {
             return Err(Error::InvalidArgument);
         };
         let mut cx = Cx { net, now, shared };
-        let mut connection = Box::new(Connection::new(idle.common, flow, Owner::Program, &mut cx));
-        if let Some(floor) = floor {
-            connection.set_iss(floor);
-        }
+        let iss = floor.unwrap_or_else(|| cx.shared.secrets.isn(&flow, now));
+        let mut connection = Connection::new(idle.common, flow, Owner::Program, iss, &mut cx);
         connection.claim = Some(claim);
         connection.port_locked = old_claim.is_some();
         connection.common.error = None;
@@ -441,15 +439,6 @@ fn binding(common: &Common, address: SocketAddr) -> Binding {
 }
 
 impl Connection {
-    /// Lets the connection begin at this sequence number.
-    fn set_iss(&mut self, iss: SeqNumber) {
-        self.iss = iss;
-        self.snd_una = iss;
-        self.snd_nxt = iss;
-        self.snd_max = iss;
-        self.snd_small = iss;
-    }
-
     /// Nothing more will be sent after what is queued (RFC 9293 §3.10.4).
     pub fn close_sending(&mut self, cx: &mut Cx<'_>) {
         if self.fin_queued {

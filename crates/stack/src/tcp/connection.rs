@@ -166,8 +166,8 @@ pub(crate) struct Stats {
 }
 
 impl Connection {
-    /// A connection in CLOSED, with all of the parts that do not depend on how it opens.
-    pub fn new(common: Common, flow: Flow, owner: Owner, cx: &mut Cx<'_>) -> Connection {
+    /// A connection in CLOSED, with all of the parts that do not depend on how it opens. `iss` is where its sequence numbers begin.
+    pub fn new(common: Common, flow: Flow, owner: Owner, iss: SeqNumber, cx: &mut Cx<'_>) -> Box<Connection> {
         let meta = IpMeta {
             source: flow.local.address,
             destination: flow.remote.address,
@@ -180,9 +180,8 @@ impl Connection {
             interface: common.options.bind_to_device,
         };
         let pseudo = super::header::pseudo(&flow);
-        let iss = cx.shared.secrets.isn(&flow, cx.now);
         let zero = SeqNumber(0);
-        Connection {
+        Box::new(Connection {
             flow,
             state: State::Closed,
             owner,
@@ -247,7 +246,7 @@ impl Connection {
             last_ack_received: cx.now,
             stats: Stats::default(),
             common,
-        }
+        })
     }
 
     /// The sequence number of the send buffer's first byte: `snd_una`, but for a SYN that is not acknowledged.

@@ -90,14 +90,15 @@ fn bits(address: IpAddr) -> u128 {
 }
 
 impl Flow {
-    /// The flow's bytes, for keyed hashes: the same for both families' notation of one address.
-    pub fn to_bytes(self) -> [u8; 36] {
-        let mut bytes = [0; 36];
-        bytes[..16].copy_from_slice(&bits(self.local.address).to_be_bytes());
-        bytes[16..32].copy_from_slice(&bits(self.remote.address).to_be_bytes());
-        bytes[32..34].copy_from_slice(&self.local.port.to_be_bytes());
-        bytes[34..].copy_from_slice(&self.remote.port.to_be_bytes());
-        bytes
+    /// Feeds a keyed hash.
+    pub fn write_to(&self, hasher: &mut impl Hasher) {
+        let key = FlowKey::from(self);
+        hasher.write_u64(key.words[0]);
+        // An IPv4 flow is two words, an IPv6 flow five.
+        if self.local.address.is_ipv6() {
+            key.words[1..].iter().for_each(|&word| hasher.write_u64(word));
+        }
+        hasher.write_u64(u64::from(key.ports));
     }
 }
 

@@ -7,7 +7,7 @@ use siphasher::sip::SipHasher24;
 use wireway_packet::Instant;
 use wireway_wire::SeqNumber;
 
-use super::flow::Flow;
+use super::flow::{Endpoint, Flow};
 
 /// The host's TCP secrets.
 pub(crate) struct Secrets {
@@ -27,7 +27,7 @@ impl Secrets {
     /// 6528 §3 suggests 4 µs, which a fast network outruns).
     pub fn isn(&self, flow: &Flow, now: Instant) -> SeqNumber {
         let mut hasher = self.isn;
-        hasher.write(&flow.to_bytes());
+        flow.write_to(&mut hasher);
         SeqNumber((hasher.finish() as u32).wrapping_add((now.as_nanos() >> 6) as u32))
     }
 
@@ -35,14 +35,15 @@ impl Secrets {
     /// successive connections (RFC 6191 relies on it) and tells nobody the host's age.
     pub fn timestamp_offset(&self, flow: &Flow) -> u32 {
         let mut hasher = self.timestamp;
-        hasher.write(&flow.to_bytes()[..32]);
+        Flow { local: Endpoint::new(flow.local.address, 0), remote: Endpoint::new(flow.remote.address, 0) }
+            .write_to(&mut hasher);
         hasher.finish() as u32
     }
 
     /// Which of several SO_REUSEPORT listeners takes a flow.
     pub fn listener_choice(&self, flow: &Flow) -> u32 {
         let mut hasher = self.reuse_port;
-        hasher.write(&flow.to_bytes());
+        flow.write_to(&mut hasher);
         hasher.finish() as u32
     }
 }

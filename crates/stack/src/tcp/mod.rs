@@ -10,7 +10,7 @@
 //! | received segments, their acknowledgements, RFC 5961 | `input.rs`, `ack.rs`, `challenge.rs` |
 //! | sending | `output.rs`, `header.rs` |
 //! | loss, congestion, round-trip times | `recovery.rs`, `congestion.rs`, `newreno.rs`, `rto.rs` |
-//! | buffers and the receive window | `send_buffer.rs`, `receive_buffer.rs`, `reassembly.rs`, `window.rs` |
+//! | buffers and the receive window | `send_buffer.rs`, `receive_buffer.rs`, `small.rs`, `reassembly.rs`, `window.rs` |
 //! | deadlines, keepalive, the end | `timers.rs`, `keepalive.rs`, `time_wait.rs` |
 //! | ICMP errors and the path's MTU | `path_mtu.rs` |
 //! | secrets: sequence numbers, timestamps | `isn.rs` |
@@ -53,6 +53,7 @@ mod request;
 mod rto;
 mod send_buffer;
 mod shared;
+mod small;
 mod state;
 mod stream;
 mod syn_cookie;
@@ -192,7 +193,14 @@ impl Tcp {
     }
 
     /// Sends what received segments gave cause to. The host calls it once after a batch.
+    #[inline]
     pub fn flush(&mut self, net: &mut Net, now: Instant) {
+        if self.has_work() {
+            self.do_work(net, now);
+        }
+    }
+
+    fn do_work(&mut self, net: &mut Net, now: Instant) {
         let mut work = core::mem::take(&mut self.shared.work);
         for index in work.drain(..) {
             self.with_connection(net, now, index, |connection, cx| connection.flush(cx));
@@ -221,9 +229,9 @@ impl Tcp {
 
     /// The readiness of a socket that stood in the list of sockets to report, or `None` if it is gone.
     pub fn take_event(&mut self, id: SocketId) -> Option<Ready> {
-        let common = self.sockets.get_exact_mut(id.index, id.generation)?.common_mut()?;
-        common.dirty.clear();
-        Some(self.ready(id))
+        let socket = self.sockets.get_exact_mut(id.index, id.generation)?;
+        socket.common_mut()?.dirty.clear();
+        Some(socket.ready())
     }
 
     /// Tells what TCP holds.

@@ -10,6 +10,8 @@ use std::io::IoSlice;
 use smallvec::SmallVec;
 use wireway_packet::{CLASSES, Packet, Slice, Writer};
 
+use super::small::Small;
+
 /// Pieces up to this many bytes are copied rather than shared.
 const COPY: usize = 256;
 const KEEP_ENTRIES: usize = 8;
@@ -18,6 +20,8 @@ const SHOWN: usize = 16;
 
 #[derive(Default)]
 pub(crate) struct ReceiveBuffer {
+    /// The first bytes, where few came into an empty buffer.
+    small: Small,
     queue: VecDeque<Slice>,
     len: usize,
     /// Bytes of the blocks that the queue's slices keep alive; a block counts for each of its slices.
@@ -35,12 +39,23 @@ impl ReceiveBuffer {
 
     /// Appends a packet's bytes, taking its chain; `limit` bounds the memory held.
     pub fn push(&mut self, packet: &mut Packet, limit: usize) {
-        if !packet.head().is_empty() {
-            self.copy(packet.head());
+        let head = packet.head();
+        if !head.is_empty() {
+            match self.small.spare_mut(head.len()).filter(|_| self.queue.is_empty()) {
+                Some(place) => {
+                    place.copy_from_slice(head);
+                    self.small.commit(head.len());
+                    self.len += head.len();
+                }
+                None => self.copy(head),
+            }
         }
-        if packet.chain().is_empty() {
-            return;
+        if !packet.chain().is_empty() {
+            self.push_chain(packet, limit);
         }
+    }
+
+    fn push_chain(&mut self, packet: &mut Packet, limit: usize) {
         for slice in packet.drain_chain() {
             self.push_slice(slice);
         }
@@ -110,14 +125,16 @@ impl ReceiveBuffer {
 
     /// Copies bytes to `buffer`, and removes them unless `peek`; returns how many.
     pub fn read(&mut self, buffer: &mut [u8], peek: bool) -> usize {
-        let mut done = 0;
+        let small = self.small.as_slice();
+        let mut done = small.len().min(buffer.len());
+        buffer[..done].copy_from_slice(&small[..done]);
         for slice in &self.queue {
-            let n = slice.len().min(buffer.len() - done);
-            buffer[done..done + n].copy_from_slice(&slice[..n]);
-            done += n;
             if done == buffer.len() {
                 break;
             }
+            let n = slice.len().min(buffer.len() - done);
+            buffer[done..done + n].copy_from_slice(&slice[..n]);
+            done += n;
         }
         if !peek {
             self.consume(done);
@@ -129,9 +146,10 @@ impl ReceiveBuffer {
     pub fn read_with(&mut self, max: usize, take: &mut dyn FnMut(&[IoSlice<'_>]) -> usize) -> usize {
         let mut shown: SmallVec<[IoSlice<'_>; SHOWN]> = SmallVec::new();
         let mut left = max;
-        for slice in self.queue.iter().take(SHOWN) {
-            let n = slice.len().min(left);
-            shown.push(IoSlice::new(&slice[..n]));
+        let small = Some(self.small.as_slice()).filter(|small| !small.is_empty());
+        for bytes in small.into_iter().chain(self.queue.iter().map(|slice| &**slice)).take(SHOWN) {
+            let n = bytes.len().min(left);
+            shown.push(IoSlice::new(&bytes[..n]));
             left -= n;
             if left == 0 {
                 break;
@@ -144,8 +162,15 @@ impl ReceiveBuffer {
     }
 
     fn consume(&mut self, n: usize) {
-        let mut left = n;
         self.len -= n;
+        let left = n - self.small.consume(n);
+        if left > 0 {
+            self.consume_blocks(left);
+        }
+    }
+
+    fn consume_blocks(&mut self, n: usize) {
+        let mut left = n;
         while let Some(front) = self.queue.front_mut() {
             if left < front.len() {
                 front.trim_front(left);

@@ -140,10 +140,8 @@ impl Request {
     }
 
     /// Makes a connection of the request, as it is before its acknowledgement is looked at.
-    fn to_connection(&self, listener: &Listener, id: SocketId, cx: &mut Cx<'_>) -> Connection {
-        let mut connection = child(listener, id, self.flow, cx);
-        connection.iss = self.iss;
-        connection.snd_una = self.iss;
+    fn to_connection(&self, listener: &Listener, id: SocketId, cx: &mut Cx<'_>) -> Box<Connection> {
+        let mut connection = child(listener, id, self.flow, self.iss, cx);
         connection.snd_nxt = self.iss + 1;
         connection.snd_max = self.iss + 1;
         connection.timestamps = true;
@@ -164,7 +162,7 @@ impl Request {
 }
 
 /// A connection of a listener, with its options.
-fn child(listener: &Listener, id: SocketId, flow: Flow, cx: &mut Cx<'_>) -> Connection {
+fn child(listener: &Listener, id: SocketId, flow: Flow, iss: SeqNumber, cx: &mut Cx<'_>) -> Box<Connection> {
     let common = Common {
         id,
         domain: listener.common.domain,
@@ -174,7 +172,7 @@ fn child(listener: &Listener, id: SocketId, flow: Flow, cx: &mut Cx<'_>) -> Conn
         receive_buffer_locked: listener.common.receive_buffer_locked,
         send_buffer_locked: listener.common.send_buffer_locked,
     };
-    Connection::new(common, flow, Owner::Listener(listener.common.id), cx)
+    Connection::new(common, flow, Owner::Listener(listener.common.id), iss, cx)
 }
 
 impl Tcp {
@@ -420,7 +418,7 @@ impl Tcp {
             return Err(DropReason::NoSocket);
         };
         let mut cx = Cx { net, now, shared };
-        let mut connection = Box::new(request.to_connection(parent, id, &mut cx));
+        let mut connection = request.to_connection(parent, id, &mut cx);
         connection.claim = claim;
         if let Some(place) = sockets.get_mut(index) {
             *place = Socket::Connection(connection);

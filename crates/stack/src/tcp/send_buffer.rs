@@ -8,11 +8,15 @@ use std::collections::VecDeque;
 
 use wireway_packet::{CLASSES, Packet, Slice, Writer};
 
+use super::small::Small;
+
 /// Room for entries that an empty queue may keep.
 const KEEP_ENTRIES: usize = 8;
 
 #[derive(Default)]
 pub(crate) struct SendBuffer {
+    /// The first bytes, where few were written into an empty buffer.
+    small: Small,
     queue: VecDeque<Slice>,
     len: usize,
     writer: Option<Writer>,
@@ -29,6 +33,19 @@ impl SendBuffer {
     /// Offers up to `want` bytes of space piece by piece to `fill`, which returns how many bytes it wrote to the front of a
     /// piece; a piece that is not filled to its end is the last. Returns the bytes added.
     pub fn fill(&mut self, want: usize, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> usize {
+        if self.queue.is_empty()
+            && want > 0
+            && let Some(piece) = self.small.spare_mut(want)
+        {
+            let n = fill(piece).min(want);
+            self.small.commit(n);
+            self.len += n;
+            return n;
+        }
+        self.fill_blocks(want, fill)
+    }
+
+    fn fill_blocks(&mut self, want: usize, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> usize {
         let mut added = 0;
         while added < want {
             let writer = match &mut self.writer {
@@ -68,8 +85,16 @@ impl SendBuffer {
 
     /// Removes `n` acknowledged bytes from the front.
     pub fn advance(&mut self, n: usize) {
-        let mut left = n.min(self.len);
-        self.len -= left;
+        let n = n.min(self.len);
+        self.len -= n;
+        let left = n - self.small.consume(n);
+        if left > 0 {
+            self.advance_blocks(left);
+        }
+    }
+
+    fn advance_blocks(&mut self, n: usize) {
+        let mut left = n;
         let mut popped = 0;
         while let Some(front) = self.queue.front_mut() {
             if left < front.len() {
@@ -104,6 +129,16 @@ impl SendBuffer {
 
     /// Appends the `len` bytes from offset `at` to `packet`: shared, or copied where they fit its head.
     pub fn fill_packet(&mut self, packet: &mut Packet, at: usize, len: usize, inline: bool) {
+        let small = self.small.as_slice();
+        let Some(rest) = (at + len).checked_sub(small.len()).filter(|&rest| rest > 0) else {
+            return packet.append(small.get(at..at + len).unwrap_or_default());
+        };
+        packet.append(small.get(at..).unwrap_or_default());
+        let at = at.saturating_sub(small.len());
+        self.fill_packet_from_blocks(packet, at, rest.min(len), inline);
+    }
+
+    fn fill_packet_from_blocks(&mut self, packet: &mut Packet, at: usize, len: usize, inline: bool) {
         let (mut index, mut start) = if self.cursor.1 <= at { self.cursor } else { (0, 0) };
         let mut left = len;
         let mut skip = at;
@@ -186,13 +221,23 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_buffer_uses_its_small_block_again() {
+    fn few_bytes_need_no_block() {
         let mut buffer = SendBuffer::default();
         for _ in 0..1000 {
-            write(&mut buffer, b"x");
-            assert_eq!(buffer.queue.len(), 1);
-            assert_eq!(read(&mut buffer, 0, 1), b"x");
-            buffer.advance(1);
+            write(&mut buffer, b"question");
+            write(&mut buffer, b"?");
+            assert!(buffer.queue.is_empty() && buffer.writer.is_none());
+            assert_eq!(read(&mut buffer, 1, 8), b"uestion?");
+            buffer.advance(9);
         }
+        // What follows goes behind them.
+        write(&mut buffer, b"few");
+        write(&mut buffer, &[7; 1000]);
+        write(&mut buffer, b"more");
+        assert_eq!(read(&mut buffer, 2, 3), [b'w', 7, 7]);
+        buffer.advance(2);
+        assert_eq!(read(&mut buffer, 0, 1005), [&b"w"[..], &[7; 1000], b"more"].concat());
+        buffer.advance(1003);
+        assert_eq!(read(&mut buffer, 0, 2), b"re");
     }
 }

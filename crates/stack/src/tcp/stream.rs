@@ -4,8 +4,9 @@ use std::io::IoSlice;
 
 use wireway_packet::Instant;
 
-use super::connection::Connection;
+use super::connection::{Connection, Owner};
 use super::listen::Listener;
+use super::shared::{Cx, Shared};
 use super::state::State;
 use super::{Socket, Tcp};
 use crate::net::Net;
@@ -32,9 +33,12 @@ impl Tcp {
         flags: SendFlags,
         fill: &mut dyn FnMut(&mut [u8]) -> usize,
     ) -> Result<usize> {
-        let socket = self.socket_mut(id)?;
-        let Socket::Connection(connection) = socket else {
-            return Err(socket.common_mut().and_then(|c| c.error.take()).unwrap_or(Error::BrokenPipe));
+        let Tcp { sockets, shared, .. } = self;
+        let connection = match sockets.get_exact_mut(id.index, id.generation) {
+            Some(Socket::Connection(connection)) if connection.owner == Owner::Program => connection,
+            Some(Socket::Idle(idle)) => return Err(idle.common.error.take().unwrap_or(Error::BrokenPipe)),
+            Some(Socket::Listener(_)) => return Err(Error::BrokenPipe),
+            _ => return Err(Error::BadDescriptor),
         };
         connection.may_send()?;
         let space = connection.send_space().min(want);
@@ -43,8 +47,7 @@ impl Tcp {
         }
         let added = connection.send.fill(space, fill);
         connection.more = flags.more;
-        self.with_connection(net, now, id.index, |connection, cx| connection.output(cx));
-        self.settle(net, now, id.index);
+        connection.output(&mut Cx { net, now, shared });
         Ok(added)
     }
 
@@ -63,13 +66,13 @@ impl Tcp {
         buffer: &mut [u8],
         flags: ReceiveFlags,
     ) -> Result<usize> {
-        let Socket::Connection(connection) = self.socket_mut(id)? else { return Err(Error::NotConnected) };
+        let (connection, shared) = self.reader(id)?;
         if connection.receive.len() == 0 {
             return connection.nothing_to_read(buffer.is_empty());
         }
         let n = connection.receive.read(buffer, flags.peek);
         if !flags.peek {
-            self.with_connection(net, now, id.index, |connection, cx| connection.after_read(n, cx));
+            connection.after_read(n, &mut Cx { net, now, shared });
         }
         Ok(n)
     }
@@ -82,13 +85,24 @@ impl Tcp {
         max: usize,
         take: &mut dyn FnMut(&[IoSlice<'_>]) -> usize,
     ) -> Result<usize> {
-        let Socket::Connection(connection) = self.socket_mut(id)? else { return Err(Error::NotConnected) };
+        let (connection, shared) = self.reader(id)?;
         if connection.receive.len() == 0 {
             return connection.nothing_to_read(max == 0);
         }
         let n = connection.receive.read_with(max, take);
-        self.with_connection(net, now, id.index, |connection, cx| connection.after_read(n, cx));
+        connection.after_read(n, &mut Cx { net, now, shared });
         Ok(n)
+    }
+
+    /// The connection to read from, with what its operations need.
+    fn reader(&mut self, id: SocketId) -> Result<(&mut Connection, &mut Shared)> {
+        match self.sockets.get_exact_mut(id.index, id.generation) {
+            Some(Socket::Connection(connection)) if connection.owner == Owner::Program => {
+                Ok((connection, &mut self.shared))
+            }
+            Some(Socket::Idle(_) | Socket::Listener(_)) => Err(Error::NotConnected),
+            _ => Err(Error::BadDescriptor),
+        }
     }
 
     pub fn recv_available(&self, id: SocketId) -> usize {
@@ -109,21 +123,28 @@ impl Tcp {
     }
 
     pub fn ready(&self, id: SocketId) -> Ready {
-        match self.socket_ref(id) {
-            Ok(Socket::Idle(idle)) => {
-                let error = if idle.common.error.is_some() { Ready::ERR } else { Ready::empty() };
-                Ready::OUT | Ready::HUP | error
-            }
-            Ok(Socket::Listener(listener)) => listener.ready(),
-            Ok(Socket::Connection(connection)) => connection.ready(),
-            _ => Ready::empty(),
-        }
+        self.socket_ref(id).map_or(Ready::empty(), Socket::ready)
     }
 
     pub fn take_error(&mut self, id: SocketId) -> Option<Error> {
         match self.socket_mut(id).ok()? {
             Socket::Connection(connection) => connection.common.error.take().or(connection.soft_error.take()),
             socket => socket.common_mut()?.error.take(),
+        }
+    }
+}
+
+impl Socket {
+    /// Readiness as poll(2) tells it.
+    pub(super) fn ready(&self) -> Ready {
+        match self {
+            Socket::Idle(idle) => {
+                let error = if idle.common.error.is_some() { Ready::ERR } else { Ready::empty() };
+                Ready::OUT | Ready::HUP | error
+            }
+            Socket::Listener(listener) => listener.ready(),
+            Socket::Connection(connection) => connection.ready(),
+            Socket::Reserved => Ready::empty(),
         }
     }
 }

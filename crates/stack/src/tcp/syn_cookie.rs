@@ -39,7 +39,7 @@ impl SynCookies {
 
     fn hash(&self, flow: &Flow, irs: SeqNumber, low: u32) -> u32 {
         let mut hasher = self.key;
-        hasher.write(&flow.to_bytes());
+        flow.write_to(&mut hasher);
         hasher.write(&irs.0.to_be_bytes());
         hasher.write(&low.to_be_bytes());
         (hasher.finish() as u32) << (SIZE_BITS + MINUTE_BITS)
