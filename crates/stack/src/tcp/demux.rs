@@ -17,6 +17,7 @@ use crate::net::{Inbound, IpMeta, Net};
 use crate::{Counter, DropReason};
 
 /// Takes the header off a segment.
+#[inline(always)]
 pub(super) fn parse(inbound: &mut Inbound) -> Result<(FlowKey, Segment), DropReason> {
     if inbound.broadcast {
         // RFC 9293 §3.9.2.3, MUST-57.
