@@ -210,10 +210,11 @@ impl Running {
 
     /// Ends the program's whole tree, daemons included, and waits for that.
     pub fn end(mut self) {
-        self.finish();
+        self.end_tree();
     }
 
-    fn finish(&mut self) {
+    /// Ends what is left of the program's tree, and waits for that.
+    pub(crate) fn end_tree(&mut self) {
         if self.life.take().is_some() {
             while matches!(rustix::process::waitpid(Some(self.guardian), WaitOptions::empty()), Err(Errno::INTR)) {}
             guardian::end_children(&self.spared);
@@ -223,7 +224,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.finish();
+        self.end_tree();
     }
 }
 

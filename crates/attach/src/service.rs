@@ -100,6 +100,8 @@ impl Attach {
                 Progress::Stopped(signal) => follow_stop(&self.running, signal),
                 Progress::Ended(ending) => {
                     cx.deregister(self.running.reports());
+                    // Its descendants end with it, and do not go on sending and receiving meanwhile.
+                    self.running.end_tree();
                     self.ended = Some((ending, cx.now + DRAIN));
                     self.next_look = cx.now;
                     self.world.look_for_closes();
