@@ -160,7 +160,9 @@ impl World {
         match (a, b) {
             (Some(a), Some(b)) => {
                 let ready = [self.hosts[0].ready(a.id), self.hosts[1].ready(b.id)];
-                let over = ready.iter().any(|r| r.contains(wireway_stack::Ready::HUP) || r.contains(wireway_stack::Ready::ERR));
+                let over = ready
+                    .iter()
+                    .any(|r| r.contains(wireway_stack::Ready::HUP) || r.contains(wireway_stack::Ready::ERR));
                 over || (a.sent, b.sent) == (b.received, a.received)
             }
             _ => true,

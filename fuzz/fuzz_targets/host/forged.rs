@@ -3,8 +3,8 @@
 use wireway_lab::forge::{Forge, IP, repair, repair_ip, repair_transport};
 use wireway_packet::{Checksum, Packet, SegmentKind, Segmentation};
 use wireway_wire::{
-    ArpOperation, EtherType, EthernetHeader, Icmpv4Header, Icmpv4Type, Ipv4View, MacAddr, Protocol, SeqNumber, TcpFields,
-    TcpFlags, TcpOptions, TcpView,
+    ArpOperation, EtherType, EthernetHeader, Icmpv4Header, Icmpv4Type, Ipv4View, MacAddr, Protocol, SeqNumber,
+    TcpFields, TcpFlags, TcpOptions, TcpView,
 };
 
 use crate::calls::{ECHO, PORT};

@@ -270,13 +270,13 @@ impl World {
             assert!(usage.neighbours <= limits.neigh_gc_thresh3, "{usage:?}");
             assert!(usage.neighbour_packets <= usage.neighbours * limits.neigh_unres_qlen, "{usage:?}");
             assert!(usage.tcp_time_wait <= limits.tcp_max_tw_buckets, "{usage:?}");
-            assert!(usage.tcp_half_open <= sockets.opened_listeners() * limits.tcp_max_syn_backlog as usize, "{usage:?}");
+            assert!(
+                usage.tcp_half_open <= sockets.opened_listeners() * limits.tcp_max_syn_backlog as usize,
+                "{usage:?}"
+            );
             assert!(usage.tcp_flows <= usage.tcp_sockets + usage.tcp_half_open + usage.tcp_time_wait, "{usage:?}");
-            let owners = usage.tcp_sockets
-                + usage.tcp_half_open
-                + usage.fragment_datagrams
-                + usage.neighbours
-                + usage.path_mtus;
+            let owners =
+                usage.tcp_sockets + usage.tcp_half_open + usage.fragment_datagrams + usage.neighbours + usage.path_mtus;
             // One for TIME-WAIT, one for the claims of the interface.
             assert!(usage.timers <= owners + 2, "{usage:?}");
         }

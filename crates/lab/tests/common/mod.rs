@@ -20,8 +20,8 @@ use wireway_lab::{HostId, Network};
 use wireway_link::LinkConfig;
 use wireway_packet::{Instant, Packet};
 use wireway_stack::{
-    Cidr, Domain, DropReason, Host, InterfaceConfig, InterfaceId, Kind, Ready, ReceiveFlags, RouteEntry, Settings,
-    SocketId, Usage,
+    Cidr, Domain, DropReason, Host, InterfaceConfig, InterfaceId, Kind, ReceiveFlags, RouteEntry, Settings, SocketId,
+    Usage,
 };
 use wireway_wire::{EthernetHeader, Ipv4View, MacAddr, Protocol, SeqNumber, TcpFields, TcpFlags, TcpOptions, TcpView};
 
@@ -452,9 +452,4 @@ impl Case {
         let frames = frames.into_iter().map(|frame| Packet::copy_from(&frame)).collect();
         Case { name: name.into(), frames, expect: expect.to_vec() }
     }
-}
-
-/// Whether the socket can be read, for messages.
-pub fn is_readable(host: &Host, id: SocketId) -> bool {
-    host.ready(id).contains(Ready::IN)
 }

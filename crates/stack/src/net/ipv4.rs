@@ -250,6 +250,7 @@ impl Net {
         }
         let result = if longest > mtu {
             complete_checksum(&mut packet);
+            packet.offload_mut().segmentation = None;
             self.fragment(now, &mut output, &fields, mtu, packet)
         } else {
             let header = Ipv4Header::new(&fields, &[]);

@@ -93,7 +93,7 @@ pub(super) struct Destination {
     generation: u32,
     pub route: Route,
     pub next_hop: IpAddr,
-    /// The path's MTU is below the least believed one: packets are sent without DF.
+    /// The path's MTU is below the least believed one, or very small: packets are sent without DF.
     pub mtu_locked: bool,
     pub neighbour: NeighbourRef,
     /// The headers of the last packet, if the next may be like it.
@@ -101,6 +101,10 @@ pub(super) struct Destination {
 }
 
 const CACHE: usize = 256;
+
+/// The least MTU that carries TCP's smallest segment (48 bytes and 40 of headers) whole. A link may carry less (68 bytes, RFC
+/// 791): there it travels in fragments.
+const SMALLEST_WHOLE: u16 = 88;
 
 /// The cache of destinations.
 pub(super) struct DestinationCache {
@@ -143,12 +147,12 @@ impl Net {
                 generation,
                 route,
                 next_hop,
-                mtu_locked: false,
+                mtu_locked: route.mtu < SMALLEST_WHOLE,
                 neighbour: NeighbourRef::default(),
                 template: None,
             };
             if let Some(mtu) = self.path_mtus.get(address).filter(|_| route.kind == RouteKind::Unicast) {
-                found.mtu_locked = mtu < self.settings.ip_rt_min_pmtu;
+                found.mtu_locked |= mtu < self.settings.ip_rt_min_pmtu;
                 found.route.mtu = route.mtu.min(mtu.max(self.settings.ip_rt_min_pmtu));
             }
             self.destinations.slots[slot] = Some(found);
