@@ -21,6 +21,7 @@ in_every_setting! {
         wget_fetches_a_gib,
         curl_uploads_a_gib,
         a_hundred_fetched_at_once,
+        a_hundred_uploaded_at_once,
         ten_thousand_fetched_in_a_row,
         what_was_sent_before_the_end_arrives,
     ]
@@ -53,27 +54,40 @@ fn curl_uploads_a_gib(setting: Setting) {
     assert_eq!(reply, format!("{GIB} {}", Content::sha256(GIB, 2)));
 }
 
+const TEN_MIB: u64 = 10 << 20;
+const A_HUNDRED_AT_ONCE: [&str; 6] =
+    ["-sS", "--no-progress-meter", "--parallel", "--parallel-immediate", "--parallel-max", "100"];
+
 fn a_hundred_fetched_at_once(setting: Setting) {
-    const SIZE: u64 = 10 << 20;
     let scene = Scene::new(setting);
     let http = HttpServer::start(scene.family.loopback());
-    let url = scene.family.url(http.port, &format!("/data/{SIZE}/[1-100]"));
+    let url = scene.family.url(http.port, &format!("/data/{TEN_MIB}/[1-100]"));
     let mut curl = scene.run(&NONE, "curl");
-    curl.args([
-        "-sS",
-        "--no-progress-meter",
-        "--parallel",
-        "--parallel-immediate",
-        "--parallel-max",
-        "100",
-        "-o",
-        "out-#1",
-        &url,
-    ]);
-    finish_within(LONG, &mut curl).ok();
+    finish_within(LONG, curl.args(A_HUNDRED_AT_ONCE).args(["-o", "out-#1", &url])).ok();
     for n in 1..=100 {
         let got = sha256_file(&scene.path(&format!("out-{n}")));
-        assert_eq!(got, Content::sha256(SIZE, n), "file {n}");
+        assert_eq!(got, Content::sha256(TEN_MIB, n), "file {n}");
+    }
+}
+
+/// The server answers each with the length and the hash of what came.
+fn a_hundred_uploaded_at_once(setting: Setting) {
+    let scene = Scene::new(setting);
+    let http = HttpServer::start(scene.family.loopback());
+    for n in 1..=100 {
+        let mut file = std::fs::File::create(scene.path(&format!("file-{n}"))).expect("create");
+        std::io::copy(&mut Content::new(TEN_MIB, n), &mut file).expect("write");
+    }
+    let mut curl = scene.run(&NONE, "curl");
+    curl.args(A_HUNDRED_AT_ONCE);
+    for n in 1..=100 {
+        let url = scene.family.url(http.port, &format!("/upload/{n}"));
+        curl.args(["-T", &format!("file-{n}"), "-o", &format!("reply-{n}"), &url]);
+    }
+    finish_within(LONG, &mut curl).ok();
+    for n in 1..=100 {
+        let reply = std::fs::read_to_string(scene.path(&format!("reply-{n}"))).expect("a reply");
+        assert_eq!(reply.trim(), format!("{TEN_MIB} {}", Content::sha256(TEN_MIB, n)), "file {n}");
     }
 }
 
