@@ -235,6 +235,26 @@ fn out_of_order_is_acknowledged_at_once_with_sack() {
     assert!(got.iter().enumerate().all(|(i, &byte)| byte == (i / 100 * 100) as u8) && got.len() == 400);
 }
 
+#[test]
+fn what_was_delivered_takes_no_place_of_a_sack_block() {
+    let mut b = bench();
+    let (_, _, mut peer) = b.accept(&TcpOptions { sack_permitted: true, ..plain() });
+    let start = peer.seq;
+    let mut put = |b: &mut Bench, offset: u32| {
+        peer.seq = start + offset;
+        b.inject(&peer.seg(ACK, &[7; 100]));
+        b.expect()
+    };
+    let block = |offset: u32| (s(start + offset), s(start + offset + 100));
+    // Four islands, the nearest last; then the hole before that one is filled, and a fourth comes again.
+    for offset in [300, 500, 700, 100, 0] {
+        put(&mut b, offset);
+    }
+    let ack = put(&mut b, 900);
+    assert_eq!(ack.ack, start + 200);
+    assert_eq!(ack.options().sack_blocks[..], [block(900), block(700), block(500), block(300)]);
+}
+
 fn s(n: u32) -> wireway_wire::SeqNumber {
     wireway_wire::SeqNumber(n)
 }

@@ -98,6 +98,7 @@ impl Reassembly {
             let past = (position - at) as usize;
             let keep = past < packet.len();
             let mut packet = self.remove(at)?;
+            self.forget_block(at);
             if keep {
                 packet.trim_front(past);
                 return Some(packet);
@@ -140,6 +141,13 @@ impl Reassembly {
     fn forget_from(&mut self, position: u64) {
         for block in &mut self.recent {
             block.end = block.end.min(position);
+        }
+    }
+
+    /// What holds the bytes at `position` is about to be delivered: its place is for blocks beyond (RFC 2018 §4).
+    fn forget_block(&mut self, position: u64) {
+        for block in self.recent.iter_mut().filter(|block| block.contains(&position)) {
+            *block = 0..0;
         }
     }
 
