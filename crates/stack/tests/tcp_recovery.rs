@@ -349,6 +349,29 @@ fn fragmentation_needed_shrinks_the_segments_at_once() {
 }
 
 #[test]
+fn a_retransmission_fits_the_path_as_it_is_now() {
+    // What one connection learns of the path holds for the other's next retransmission; below 552 bytes packets go without DF.
+    for (mtu, mss) in [(1000, 960), (300, 512)] {
+        let mut b = Bench::new(Settings::default());
+        let (first, _) = b.connect(&TcpOptions { mss: Some(1460), ..TcpOptions::default() });
+        let (second, peer) = b.connect(&TcpOptions { mss: Some(1460), ..TcpOptions::default() });
+        b.send(second, &[5; 1460]);
+        assert_eq!(b.expect().data.len(), 1460);
+        b.send(first, &[6; 1460]);
+        let seg = b.expect();
+        icmp(&mut b, 3, 4, mtu, &seg);
+        b.seen.retain(|seg| seg.dport == peer.sport && seg.sport == peer.dport);
+        b.expect_nothing();
+        b.host.abort(b.now, first).unwrap();
+        b.settle();
+        b.seen.clear();
+        let (again, after) = b.wait(seconds(10)).unwrap();
+        assert_eq!((again.seq, again.data.len()), (peer.ack, mss), "after {after:?}");
+        assert!(after < ms(300), "{after:?}");
+    }
+}
+
+#[test]
 fn the_buffers_grow_with_the_path() {
     // 200 Mbit/s and 100 ms: the path holds 2.5 MB, and both buffers begin far smaller.
     let link = LinkConfig { rate: Some(200_000_000), delay: ms(50), queue: 4000, ..LinkConfig::default() };

@@ -124,6 +124,8 @@ impl Connection {
     pub fn retransmit_first(&mut self, cx: &mut Cx<'_>) -> u32 {
         // A measurement that spans a retransmission is void (Karn).
         self.timing = None;
+        // Another connection may have learnt that the path takes less.
+        self.refresh_path_mtu(cx);
         let outstanding = self.snd_max.distance_from(self.snd_una);
         let data = (self.send.len() as u32).min(outstanding);
         let len = data.min(self.send_mss());
