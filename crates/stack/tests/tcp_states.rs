@@ -153,6 +153,16 @@ fn simultaneous_open() {
     let answer = b.expect();
     assert_eq!((answer.flags, answer.seq, answer.ack), (SYN | ACK, syn.seq, 1001));
     assert_eq!(b.state(id), SYN_RECEIVED);
+    // An acknowledgement of what was never sent is reset (RFC 9293 §3.10.7.4, fifth), and changes nothing.
+    peer.seq += 1;
+    for wrong in [syn.seq, syn.seq + 2] {
+        peer.ack = wrong;
+        b.inject(&peer.ack());
+        let rst = b.expect();
+        assert_eq!((rst.flags, rst.seq), (RST, wrong));
+    }
+    assert_eq!(b.state(id), SYN_RECEIVED);
+    peer.seq -= 1;
     peer.ack = syn.seq + 1;
     let mut theirs = peer.seg(SYN | ACK, &[]);
     theirs.options = options(&plain());

@@ -142,6 +142,8 @@ impl Connection {
         }
         if self.state == State::SynReceived {
             if segment.ack.leq(self.snd_una) || segment.ack.gt(self.snd_max) {
+                // <SEQ=SEG.ACK><CTL=RST>
+                self.reset_at(segment.ack, cx);
                 return Err(DropReason::TcpInvalidAckSequence);
             }
             self.handshake_acknowledged(segment, cx);

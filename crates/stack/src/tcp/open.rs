@@ -241,6 +241,7 @@ impl Connection {
     /// Answers an unacceptable acknowledgement with a reset of its number (RFC 9293 §3.5.2, group 2).
     pub fn reset_at(&mut self, seq: SeqNumber, cx: &mut Cx<'_>) {
         cx.net.counters.count(Counter::TcpOutRsts);
+        cx.net.counters.count(Counter::TcpOutSegs);
         let header = Header {
             flow: &self.flow,
             seq,
