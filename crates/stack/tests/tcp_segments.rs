@@ -187,6 +187,27 @@ fn the_first_segments_are_acknowledged_at_once() {
 }
 
 #[test]
+fn a_first_request_is_no_answer() {
+    // Sent right after the handshake, but before any data came: the server's answer is acknowledged at once, to open its window.
+    let mut b = bench();
+    let (id, mut peer) = b.connect(&plain());
+    b.send(id, b"request");
+    b.expect();
+    peer.ack += 7;
+    for _ in 0..8 {
+        b.inject(&peer.seg(ACK, b"x"));
+        peer.seq += 1;
+        assert_eq!(b.expect().ack, peer.seq);
+    }
+    // The next request follows an answer: from now on acknowledgements wait for the program's.
+    b.send(id, b"request");
+    b.expect();
+    peer.ack += 7;
+    b.inject(&peer.seg(ACK, b"x"));
+    b.expect_nothing();
+}
+
+#[test]
 fn an_answer_carries_the_acknowledgement() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&syn_options(1));

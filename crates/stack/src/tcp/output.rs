@@ -213,7 +213,9 @@ impl Connection {
         if len > 0 {
             self.stats.data_segments_out += 1;
             self.stats.bytes_sent += u64::from(len);
-            self.ack.on_data_sent(cx.now, self.last_received);
+            if self.stats.data_segments_in > 0 {
+                self.ack.on_data_sent(cx.now, self.last_received);
+            }
         }
         self.last_sent = cx.now;
         match self.send_packet(seq, flags, packet, cx) {
