@@ -97,6 +97,7 @@ names! {
         TcpOutRsts = "TcpOutRsts",
         TcpInCsumErrors = "TcpInCsumErrors",
         TcpExtDelayedAcks = "TcpExtDelayedACKs",
+        TcpExtEmbryonicRsts = "TcpExtEmbryonicRsts",
         TcpExtListenOverflows = "TcpExtListenOverflows",
         TcpExtListenDrops = "TcpExtListenDrops",
         TcpExtTcpReqQFullDrop = "TcpExtTCPReqQFullDrop",

@@ -177,6 +177,7 @@ fn half_open_connections_take_resets_and_repeated_syns() {
     b.inject(&peer.ack());
     let rst = b.expect();
     assert_eq!((rst.flags, rst.seq), (RST, peer.ack));
+    b.sleep(Duration::from_millis(500));
     peer.seq += 10;
     b.inject(&peer.seg(RST, &[]));
     assert_eq!((b.expect().flags, b.host.usage().tcp_half_open), (ACK, 1));
@@ -184,6 +185,55 @@ fn half_open_connections_take_resets_and_repeated_syns() {
     b.inject(&peer.seg(RST, &[]));
     b.expect_nothing();
     assert_eq!(b.host.usage().tcp_half_open, 0);
+}
+
+#[test]
+fn half_open_connections_answer_at_a_limited_rate() {
+    let mut b = Bench::new(Settings::default());
+    b.listen(80);
+    let mut peer = syn(&mut b, 100, &plain());
+    let answer = b.expect();
+    // A hundred SYNs again, then a hundred resets and acknowledgements beside the window, within half a second: one answer.
+    let far = peer.seq + 100_000;
+    peer.ack = answer.seq + 1;
+    for round in 0..2 {
+        for _ in 0..100 {
+            b.sleep(Duration::from_millis(1));
+            match round {
+                0 => drop(syn(&mut b, 100, &plain())),
+                _ => b.inject(&Peer { seq: far, ..peer.clone() }.ack()),
+            }
+        }
+    }
+    b.settle();
+    assert_eq!((b.seen.len(), b.seen.pop_front()), (1, Some(answer)));
+    assert_eq!(b.host.counters()[Counter::TcpExtTcpAckSkipped], 199);
+    b.sleep(Duration::from_millis(500));
+    b.inject(&Peer { seq: far, ..peer.clone() }.ack());
+    let ack = b.expect();
+    assert_eq!((ack.flags, ack.seq, ack.ack), (ACK, peer.ack, 1001));
+    // Data beside the window is no part of a loop: each is answered.
+    for _ in 0..3 {
+        b.inject(&Peer { seq: far, ..peer.clone() }.seg(ACK, b"x"));
+        assert_eq!(b.expect().flags, ACK);
+    }
+    assert_eq!(b.host.usage().tcp_half_open, 1);
+}
+
+#[test]
+fn a_new_syn_within_the_window_of_a_half_open_connection_ends_it() {
+    let mut b = Bench::new(Settings::default());
+    let listener = b.listen(80);
+    let peer = syn(&mut b, 100, &plain());
+    b.expect();
+    b.inject(&Peer { seq: peer.seq + 50, ..peer.clone() }.seg(SYN, &[]));
+    let rst = b.expect();
+    assert_eq!((rst.flags, rst.seq, rst.ack), (RST | ACK, 0, peer.seq + 51));
+    assert_eq!((b.host.usage().tcp_half_open, b.host.usage().tcp_flows), (0, 0));
+    // The peer's next attempt succeeds.
+    let peer = syn(&mut b, 100, &plain());
+    finish(&mut b, peer, &plain());
+    assert!(b.host.accept(b.now, listener).is_ok());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::connection::Connection;
 use super::shared::Cx;
 use crate::Counter;
 
-/// The least time between two acknowledgements of unacceptable segments of one connection (Linux's tcp_invalid_ratelimit).
+/// The least time between two answers to unacceptable segments of one connection (Linux's tcp_invalid_ratelimit).
 pub(crate) const REJECT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The host's limit: at most so many a second. The number is randomised a little, so that it is no side channel
@@ -48,13 +48,17 @@ impl Connection {
     }
 
     fn may_reject(&mut self, cx: &mut Cx<'_>) -> bool {
-        let allowed = self.last_reject_ack == Instant::ZERO || cx.now.since(self.last_reject_ack) >= REJECT_INTERVAL;
-        if allowed {
-            // Time zero means "never".
-            self.last_reject_ack = cx.now.max(Instant::from_nanos(1));
-        } else {
-            cx.net.counters.count(Counter::TcpExtTcpAckSkipped);
-        }
-        allowed
+        may_answer(&mut self.last_reject_ack, cx)
     }
+}
+
+/// Whether [`REJECT_INTERVAL`] has passed since `last`, which is then now; zero means "never".
+pub(super) fn may_answer(last: &mut Instant, cx: &mut Cx<'_>) -> bool {
+    let allowed = *last == Instant::ZERO || cx.now.since(*last) >= REJECT_INTERVAL;
+    if allowed {
+        *last = cx.now.max(Instant::from_nanos(1));
+    } else {
+        cx.net.counters.count(Counter::TcpExtTcpAckSkipped);
+    }
+    allowed
 }

@@ -119,7 +119,7 @@ impl Tcp {
     }
 
     /// RFC 9293 §3.10.7.1: a reset that its receiver will accept.
-    fn reset_unknown(&mut self, net: &mut Net, now: Instant, flow: &Flow, segment: &Segment) {
+    pub(super) fn reset_unknown(&mut self, net: &mut Net, now: Instant, flow: &Flow, segment: &Segment) {
         let mut cx = Cx { net, now, shared: &mut self.shared };
         if segment.flags.contains(TcpFlags::ACK) {
             send_reset_at(flow, segment.ack, &mut cx);

@@ -3,6 +3,7 @@
 use wireway_packet::{Instant, Packet};
 use wireway_wire::{SeqNumber, Sum, TcpFlags, TcpOptions};
 
+use super::challenge::may_answer;
 use super::connection::{Connection, Owner};
 use super::flow::{Flow, FlowTarget};
 use super::header::{Header, write_header_with};
@@ -34,6 +35,8 @@ pub(crate) struct Request {
     advertised_mss: u16,
     /// When the SYN-ACK was first sent.
     sent: Instant,
+    /// When a repeated SYN or an unacceptable segment was last answered.
+    answered: Instant,
     meta: IpMeta,
     pub timer: Timer,
 }
@@ -86,6 +89,7 @@ impl Request {
             retries: 0,
             advertised_mss,
             sent: cx.now,
+            answered: Instant::ZERO,
             meta,
             timer: Timer::default(),
         })
@@ -263,16 +267,17 @@ impl Tcp {
             (Some((value, _)), Some(first)) => (value.wrapping_sub(first) as i32) < 0,
             _ => false,
         };
-        if flags.contains(TcpFlags::SYN) && !flags.contains(TcpFlags::ACK) {
-            // The peer has not seen our answer (or another opens: it will find out).
-            if segment.seq == request.irs && !flags.contains(TcpFlags::RST) {
+        if flags & (TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST) == TcpFlags::SYN && segment.seq == request.irs {
+            // The peer has not seen our answer.
+            if may_answer(&mut request.answered, &mut cx) {
                 let timestamp = request.timestamp(now);
                 request.send_syn_ack(timestamp, &mut cx);
-                return Ok(());
             }
+            return Ok(());
         }
         if !acceptable || old {
-            if !flags.contains(TcpFlags::RST) {
+            // Data is no part of a loop of acknowledgements, and always answered.
+            if !flags.contains(TcpFlags::RST) && (segment.len > 0 || may_answer(&mut request.answered, &mut cx)) {
                 request.send_ack(&mut cx);
             }
             return Err(if old { DropReason::TcpRfc7323Paws } else { DropReason::TcpInvalidSequence });
@@ -281,13 +286,25 @@ impl Tcp {
             // RFC 5961 §3.2 for the half-open: only the exact one.
             if segment.seq == request.irs + 1 {
                 cx.net.counters.count(Counter::TcpAttemptFails);
+                cx.net.counters.count(Counter::TcpExtEmbryonicRsts);
                 self.drop_request(net, at);
                 return Ok(());
             }
-            request.send_ack(&mut cx);
+            if may_answer(&mut request.answered, &mut cx) {
+                request.send_ack(&mut cx);
+            }
             return Err(DropReason::TcpInvalidSequence);
         }
-        if flags.contains(TcpFlags::SYN) || !flags.contains(TcpFlags::ACK) {
+        if flags.contains(TcpFlags::SYN) {
+            // The peer began anew: back to LISTEN (RFC 9293 §3.10.7.4, fourth), and as Linux tell it, so that it need not wait.
+            cx.net.counters.count(Counter::TcpAttemptFails);
+            cx.net.counters.count(Counter::TcpExtEmbryonicRsts);
+            let flow = request.flow;
+            self.drop_request(net, at);
+            self.reset_unknown(net, now, &flow, segment);
+            return Err(DropReason::TcpInvalidSyn);
+        }
+        if !flags.contains(TcpFlags::ACK) {
             return Err(DropReason::TcpFlags);
         }
         if request.peer.timestamp.is_some() && segment.timestamps.is_none() {
