@@ -1,12 +1,13 @@
 //! The boundary: a program's sockets are on our stack, whichever way it makes them; what is local stays as it was.
 
+use std::io::Read;
 use std::net::TcpListener;
 use std::process::Command;
 
 use crate::common::content::Content;
 use crate::common::http::HttpServer;
-use crate::common::process::Running;
-use crate::common::{Scene, Setting, finish, wait_until};
+use crate::common::process::{Outcome, Running};
+use crate::common::{Scene, Setting, build, finish, wait_until};
 
 const NONE: [&str; 0] = [];
 
@@ -17,8 +18,10 @@ in_every_setting! {
         ipv6_sockets_carry_ipv4_and_nothing_else,
         local_sockets_work_as_before,
         a_descriptor_travels_between_processes,
-        io_uring_is_not_there,
+        other_abis_and_io_uring_are_refused,
         an_inherited_socket_is_no_way_round,
+        an_inherited_connection_carries_nothing,
+        a_connection_for_standard_input_is_refused,
         other_families_are_refused,
         isolated_programs_have_no_other_network,
         an_idle_program_uses_no_processor_time,
@@ -166,17 +169,26 @@ os.execvp('sh', ['sh', '-c', 'cat <&9'])
     assert!(reply[head + 4..] == Content::bytes(70_000, 1), "the bytes differ");
 }
 
-fn io_uring_is_not_there(setting: Setting) {
+/// Every system call that could make or reach a network socket by another number. On the machine itself some succeed.
+fn other_abis_and_io_uring_are_refused(setting: Setting) {
     let scene = Scene::new(setting);
-    // io_uring_setup, io_uring_enter and io_uring_register on x86-64.
-    let program = "
-import ctypes, errno
-libc = ctypes.CDLL(None, use_errno=True)
-for number in 425, 426, 427:
-    assert libc.syscall(number, 8, ctypes.create_string_buffer(120), 0, 0, 0, 0) == -1
-    print(errno.errorcode[ctypes.get_errno()])
-";
-    assert_eq!(python(&scene, &[], program, &[]), "ENOSYS\nENOSYS\nENOSYS");
+    let program = build::c(&scene, "ways_round");
+    let outside = finish(&mut scene.command(&program)).text();
+    let inside = finish(&mut scene.run(&NONE, &program)).text();
+    let mut lines = inside.lines().zip(outside.lines());
+    // A kernel without the i386 ABI has none inside either.
+    let (i386, i386_outside) = lines.next().expect("a line");
+    assert_eq!(i386, i386_outside);
+    for (line, outside) in lines {
+        let (call, answer) = line.split_once(": ").expect("a call and its answer");
+        match call {
+            "pidfd_getfd" => assert_eq!(answer, "EPERM"),
+            call if call.starts_with("i386") && i386.ends_with("absent") => assert_eq!(line, outside),
+            _ => assert_eq!(answer, "ENOSYS", "{call}"),
+        }
+    }
+    assert_eq!(inside.lines().count(), 13, "{inside}");
+    assert!(outside.contains("pidfd_getfd: done"), "the program tries nothing: {outside}");
 }
 
 /// Closed, or no network socket any more: it reaches nobody through the kernel.
@@ -207,6 +219,51 @@ except OSError as error:
     listener.set_nonblocking(true).expect("non-blocking");
     assert!(listener.accept().is_err(), "the inherited socket reached the machine");
     assert!(outcome.code() == 125 || outcome.text_of_stdout() == "refused", "{outcome}");
+}
+
+/// Connects to `listener` and starts `command` with the connection as descriptor `number`.
+fn with_connection(scene: &Scene, listener: &TcpListener, number: u32, command: &Command) -> Outcome {
+    let launch = "
+import os, socket, sys
+s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+os.dup2(s.fileno(), int(sys.argv[2]), inheritable=True)
+os.execvp(sys.argv[3], sys.argv[3:])
+";
+    let port = listener.local_addr().expect("address").port();
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let mut python = scene.command("python3");
+    finish(python.args(["-c", launch, &port.to_string(), &number.to_string()]).args(words))
+}
+
+/// The bytes that came over the one connection that was made.
+fn carried(listener: &TcpListener) -> Vec<u8> {
+    let mut received = Vec::new();
+    listener.accept().expect("accept").0.read_to_end(&mut received).expect("the end");
+    received
+}
+
+fn an_inherited_connection_carries_nothing(setting: Setting) {
+    let scene = Scene::new(setting);
+    let program = build::c(&scene, "ways_round");
+    let listener = TcpListener::bind((scene.family.loopback(), 0)).expect("listen");
+    let mut inside = scene.run(&NONE, &program);
+    let text = with_connection(&scene, &listener, 9, inside.args(["descriptor", "9"])).text();
+    assert_eq!(text, "write: EBADF\nwritev: EBADF\nsendto: EBADF\nsendmsg: EBADF\ndup: EBADF");
+    assert_eq!(carried(&listener), b"");
+    let mut outside = scene.command(&program);
+    with_connection(&scene, &listener, 9, outside.args(["descriptor", "9"])).ok();
+    assert_eq!(carried(&listener), b"xxxx");
+}
+
+fn a_connection_for_standard_input_is_refused(setting: Setting) {
+    let scene = Scene::new(setting);
+    let program = build::c(&scene, "ways_round");
+    let listener = TcpListener::bind((scene.family.loopback(), 0)).expect("listen");
+    let mut inside = scene.run(&NONE, program);
+    let outcome = with_connection(&scene, &listener, 0, inside.args(["descriptor", "0"]));
+    assert_eq!(outcome.code(), 125, "{outcome}");
+    assert!(outcome.stderr.contains("descriptor 0"), "{outcome}");
+    assert_eq!(carried(&listener), b"");
 }
 
 fn other_families_are_refused(setting: Setting) {

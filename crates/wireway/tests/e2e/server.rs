@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -20,6 +20,7 @@ in_every_setting! {
         a_threaded_server,
         a_datagram_server,
         a_published_port_without_a_server_is_closed,
+        a_full_backlog_resets_nobody,
     ],
     as_one_user: [
         a_thousand_connections_held,
@@ -238,6 +239,45 @@ fn a_published_port_without_a_server_is_closed(setting: Setting) {
     let error = result.expect_err("an error").kind();
     let closed = [std::io::ErrorKind::ConnectionReset, std::io::ErrorKind::ConnectionRefused];
     assert!(closed.contains(&error), "{error}");
+}
+
+/// More connections than wait to be accepted: the others' SYNs are dropped and come again; none is reset, and no byte lost.
+fn a_full_backlog_resets_nobody(setting: Setting) {
+    const COUNT: usize = 40;
+    let scene = Scene::new(setting);
+    let port = free_port();
+    let publish = format!("{}:7000", SocketAddr::new(scene.family.loopback(), port));
+    let mut server = scene.run(&["--stats", "--publish", &publish], "python3");
+    let program = "
+import socket, sys
+listener = socket.create_server(('', 7000), backlog=8)
+print('ready', flush=True)
+sys.stdin.readline()
+streams = [listener.accept()[0] for _ in range(int(sys.argv[1]))]
+for s in streams:
+    s.sendall(s.recv(100)[::-1])
+";
+    let mut server = Running::start_with(server.args(["-c", program, &COUNT.to_string()]), Stdio::piped());
+    let mut stdin = server.take_stdin();
+    server.wait_for_text("ready");
+    let address = SocketAddr::new(scene.family.loopback(), port);
+    let connect = |n: usize| {
+        let mut stream = TcpStream::connect(address).expect("connect");
+        stream.set_read_timeout(Some(LIMIT)).expect("time-out");
+        stream.write_all(format!("connection {n}").as_bytes()).expect("send");
+        stream
+    };
+    let streams: Vec<TcpStream> = (0..COUNT).map(connect).collect();
+    stdin.write_all(b"go\n").expect("go");
+    for (n, mut stream) in streams.into_iter().enumerate() {
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).unwrap_or_else(|error| panic!("connection {n}: {error}"));
+        received.reverse();
+        assert_eq!(String::from_utf8_lossy(&received), format!("connection {n}"));
+    }
+    let outcome = server.wait();
+    assert!(outcome.stderr.contains("TcpExtListenOverflows"), "the backlog was never full: {outcome}");
+    outcome.ok();
 }
 
 fn a_thousand_connections_held(setting: Setting) {

@@ -43,6 +43,14 @@ pub fn go(scene: &Scene) -> PathBuf {
     copy(scene, built)
 }
 
+/// The C program `c/NAME.c`, statically linked and at a fixed address, in the scene's directory.
+pub fn c(scene: &Scene, name: &str) -> PathBuf {
+    let mut command = Command::new("cc");
+    command.args(["-static", "-no-pie", "-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(scene.path(name));
+    run(command.arg(format!("{TESTS}/c/{name}.c")));
+    scene.path(name)
+}
+
 fn copy(scene: &Scene, program: &Path) -> PathBuf {
     let to = scene.path(program.file_name().and_then(|name| name.to_str()).expect("a name"));
     super::scene::copy(program, &to);
