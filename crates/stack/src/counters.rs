@@ -115,6 +115,7 @@ names! {
         TcpExtTcpOfoQueue = "TcpExtTCPOFOQueue",
         TcpExtTcpZeroWindowDrop = "TcpExtTCPZeroWindowDrop",
         TcpExtTcpAbortOnData = "TcpExtTCPAbortOnData",
+        TcpExtTcpAbortOnMemory = "TcpExtTCPAbortOnMemory",
         TcpExtTcpAbortOnTimeout = "TcpExtTCPAbortOnTimeout",
         TcpExtTcpChallengeAck = "TcpExtTCPChallengeACK",
         TcpExtTcpSynChallenge = "TcpExtTCPSYNChallenge",

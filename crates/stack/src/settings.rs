@@ -87,6 +87,9 @@ pub struct Settings {
     pub tcp_keepalive_probes: u8,
     /// net.ipv4.tcp_max_tw_buckets: connections in TIME-WAIT, at most.
     pub tcp_max_tw_buckets: usize,
+    /// net.ipv4.tcp_max_orphans: connections that were closed but have still to send or to hear something, at most; one more is
+    /// reset. (Linux's default goes by the memory; this is that of a machine with 8 GiB.)
+    pub tcp_max_orphans: u32,
     /// net.ipv4.tcp_challenge_ack_limit: challenge acknowledgements (RFC 5961) a second, of the whole host.
     pub tcp_challenge_ack_limit: u32,
     /// net.core.rmem_default, in bytes as getsockopt(SO_RCVBUF) reads.
@@ -143,6 +146,7 @@ impl Default for Settings {
             tcp_keepalive_intvl: Duration::from_secs(75),
             tcp_keepalive_probes: 9,
             tcp_max_tw_buckets: 131_072,
+            tcp_max_orphans: 32_768,
             tcp_challenge_ack_limit: 1000,
             rmem_default: 212_992,
             rmem_max: 212_992,

@@ -359,6 +359,45 @@ fn an_orphan_does_not_wait_for_ever_in_fin_wait_2() {
 }
 
 #[test]
+fn orphans_are_bounded() {
+    let mut b = Bench::new(Settings { tcp_max_orphans: 2, ..Settings::default() });
+    let listener = b.listen(80);
+    let mut peers = Vec::new();
+    for sport in 100..104 {
+        let (id, mut peer) = b.accept_on(listener, sport, &plain());
+        // The peer's window is closed: what is sent now waits.
+        b.send(id, b"x");
+        b.expect();
+        (peer.ack, peer.window) = (peer.ack + 1, 0);
+        b.inject(&peer.ack());
+        b.send(id, b"waits");
+        b.expect_nothing();
+        peers.push((id, peer));
+    }
+    b.close(peers[0].0);
+    b.close(peers[1].0);
+    b.expect_nothing();
+    b.close(peers[2].0);
+    let rst = b.expect();
+    assert_eq!((rst.dport, rst.flags), (102, RST | ACK));
+    assert_eq!(b.host.counters()[Counter::TcpExtTcpAbortOnMemory], 1);
+    assert_eq!(b.host.usage().tcp_flows, 3);
+    // One ends, and there is a place again.
+    b.inject(&peers[0].1.seg(RST, &[]));
+    b.close(peers[3].0);
+    b.expect_nothing();
+    // None stays for ever, even if the peers go on answering that their windows are closed.
+    for _ in 0..20 {
+        b.sleep(seconds(10));
+        for probe in b.seen.drain(..).collect::<Vec<_>>() {
+            let peer = &peers[usize::from(probe.dport) - 100].1;
+            b.inject(&peer.ack());
+        }
+    }
+    assert_eq!(b.host.usage().tcp_flows, 0);
+}
+
+#[test]
 fn an_orphan_sends_what_was_queued() {
     let mut two = Two::new(slow());
     let (a, b) = two.pair();

@@ -17,7 +17,7 @@ use crate::net::{Net, RouteKind};
 use crate::socket::SocketFamily;
 use crate::socket::address::{present, to_bind, to_destination, unspecified};
 use crate::socket::port::Binding;
-use crate::{Domain, Error, Refusal, Result, Shutdown, SocketId};
+use crate::{Counter, Domain, Error, Refusal, Result, Shutdown, SocketId};
 
 impl Tcp {
     pub fn socket(&mut self, net: &mut Net, domain: Domain) -> Result<SocketId> {
@@ -306,7 +306,7 @@ impl Tcp {
                 }
                 Refusal::Ignore => {}
             }
-            connection.owner = Owner::Nobody;
+            connection.orphan(cx);
             connection.end(None, cx);
         });
         self.settle(net, now, id.index);
@@ -455,11 +455,17 @@ impl Connection {
         self.output(cx);
     }
 
+    /// Nobody holds the connection any more.
+    fn orphan(&mut self, cx: &mut Cx<'_>) {
+        self.owner = Owner::Nobody;
+        cx.shared.orphans += 1;
+    }
+
     /// The program lets go of the connection.
     fn close(&mut self, abort: bool, cx: &mut Cx<'_>) {
         let unread = self.receive.len() > 0;
         let linger_zero = self.common.options.linger == Some(Duration::ZERO);
-        self.owner = Owner::Nobody;
+        self.orphan(cx);
         self.read_shut = true;
         self.receive.clear();
         match self.state {
@@ -471,6 +477,11 @@ impl Connection {
             State::SynSent => self.end(None, cx),
             // RFC 2525 §2.17, RFC 9293 §3.6.1: unread data is lost, and the peer is told so.
             _ if abort || unread || linger_zero => {
+                self.send_reset(cx);
+                self.end(None, cx);
+            }
+            _ if cx.shared.orphans > cx.net.settings.tcp_max_orphans => {
+                cx.net.counters.count(Counter::TcpExtTcpAbortOnMemory);
                 self.send_reset(cx);
                 self.end(None, cx);
             }

@@ -148,6 +148,7 @@ impl Tcp {
                 secrets: isn::Secrets::new(|| rng.next_u64()),
                 challenge: Default::default(),
                 work: Vec::new(),
+                orphans: 0,
             },
         }
     }
@@ -306,6 +307,7 @@ impl Tcp {
         let keeps_port = connection.owner == Owner::Program && connection.port_locked;
         let claim = if keeps_port { None } else { connection.claim.take() };
         if connection.owner == Owner::Nobody {
+            self.shared.orphans -= 1;
             self.sockets.remove(index);
         }
         self.release_claim(claim);
