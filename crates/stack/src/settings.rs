@@ -75,7 +75,7 @@ pub struct Settings {
     pub tcp_retries2: u8,
     /// net.ipv4.tcp_syncookies: answer SYNs with cookies when a listener's queue is full.
     pub tcp_syncookies: bool,
-    /// net.ipv4.tcp_max_syn_backlog: half-open connections of one listener, at most.
+    /// net.ipv4.tcp_max_syn_backlog: half-open connections of one listener, at most; and held ones of the host, accepted or not.
     pub tcp_max_syn_backlog: u32,
     /// net.ipv4.tcp_fin_timeout: how long a closed socket waits for its peer's FIN.
     pub tcp_fin_timeout: Duration,

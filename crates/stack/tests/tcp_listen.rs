@@ -310,6 +310,44 @@ fn held_connections_are_answered_as_decided() {
 }
 
 #[test]
+fn held_connections_are_bounded_when_accepted_too() {
+    let mut b = Bench::new(Settings { tcp_max_syn_backlog: 6, ..Settings::default() });
+    let listener = b.listen(80);
+    b.set(listener, SocketOption::HoldIncoming(true));
+    let mut held = Vec::new();
+    for sport in 100..110 {
+        syn(&mut b, sport, &plain());
+        held.extend(b.host.accept(b.now, listener).map(|(id, _)| id));
+    }
+    assert_eq!((held.len(), b.host.usage().tcp_flows), (6, 6));
+    assert_eq!(b.host.counters()[Counter::TcpExtTcpReqQFullDrop], 4);
+    // Whatever ends the wait makes a place: each way out of it, and the peer's own.
+    b.host.admit(b.now, held[0]).unwrap();
+    b.host.refuse(b.now, held[1], Refusal::Ignore).unwrap();
+    b.close(held[2]);
+    b.host.disconnect(b.now, held[3]).unwrap();
+    b.inject(&Peer { sport: 104, dport: 80, seq: 1001, ack: 0, window: 0, timestamps: None }.seg(RST, &[]));
+    b.settle();
+    for sport in 200..210 {
+        syn(&mut b, sport, &plain());
+        held.extend(b.host.accept(b.now, listener).map(|(id, _)| id));
+    }
+    assert_eq!(held.len(), 6 + 5);
+    // The listener's end is that of what waits for it, and no count is left behind.
+    b.close(listener);
+    for id in held.drain(..) {
+        let _ = b.host.abort(b.now, id);
+    }
+    let listener = b.listen(80);
+    b.set(listener, SocketOption::HoldIncoming(true));
+    for sport in 300..310 {
+        syn(&mut b, sport, &plain());
+        held.extend(b.host.accept(b.now, listener).map(|(id, _)| id));
+    }
+    assert_eq!(held.len(), 6);
+}
+
+#[test]
 fn a_refusal_by_icmp_reaches_connect() {
     let mut two = Two::new(LinkConfig::default());
     let listener = two.listen(B, PORT);

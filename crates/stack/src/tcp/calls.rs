@@ -503,6 +503,8 @@ impl Connection {
             State::SynSent | State::TimeWait | State::Closed => {}
             _ => self.send_reset(cx),
         }
+        self.leave_held(cx);
+        self.state = State::Closed;
         self.common.error = None;
         self.pending -= Pending::OUTPUT | Pending::ACK;
     }

@@ -301,6 +301,13 @@ impl Connection {
         self.owner == Owner::Nobody
     }
 
+    /// Before the state changes: it may be one that is bounded in number.
+    pub fn leave_held(&mut self, cx: &mut Cx<'_>) {
+        if self.state == State::Held {
+            cx.shared.held -= 1;
+        }
+    }
+
     /// Tells the program that the socket's readiness may have changed.
     pub fn notify(&mut self, cx: &mut Cx<'_>) {
         if self.owner == Owner::Program {
@@ -318,6 +325,7 @@ impl Connection {
 
     /// Ends the connection: nothing more is sent, unread bytes stay readable. `error` is what the program is told.
     pub fn end(&mut self, error: Option<Error>, cx: &mut Cx<'_>) {
+        self.leave_held(cx);
         self.state = State::Closed;
         if error.is_some() {
             self.common.error = error;

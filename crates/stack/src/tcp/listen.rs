@@ -8,7 +8,8 @@
 //! full, SYNs and the last acknowledgements of handshakes are dropped, as on Linux (tcp_abort_on_overflow = 0): the peer repeats them.
 //!
 //! A listener that holds connections (`SocketOption::HoldIncoming`) gets one for each SYN at once, in a state of its own, without
-//! answering: `admit` or `refuse` decide.
+//! answering: `admit` or `refuse` decide. They are bounded too, and stay so when they are accepted: a program can take connections faster
+//! than it decides.
 
 use core::net::IpAddr;
 use std::collections::VecDeque;

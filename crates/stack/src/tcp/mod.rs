@@ -148,6 +148,7 @@ impl Tcp {
                 secrets: isn::Secrets::new(|| rng.next_u64()),
                 challenge: Default::default(),
                 work: Vec::new(),
+                held: 0,
                 orphans: 0,
             },
         }

@@ -229,6 +229,7 @@ impl Connection {
     pub fn admit(&mut self, cx: &mut Cx<'_>) {
         cx.net.counters.count(Counter::TcpPassiveOpens);
         self.quote = None;
+        self.leave_held(cx);
         self.state = State::SynReceived;
         self.snd_nxt = self.iss + 1;
         self.snd_max = self.snd_nxt;

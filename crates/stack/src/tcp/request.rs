@@ -234,6 +234,10 @@ impl Tcp {
 
     /// A SYN for a listener that holds: a connection that waits for a decision.
     fn hold(&mut self, net: &mut Net, now: Instant, index: u32, request: &Request, inbound: Inbound) -> Verdict {
+        if self.shared.held >= net.settings.tcp_max_syn_backlog {
+            net.counters.count(Counter::TcpExtTcpReqQFullDrop);
+            return Err(DropReason::TcpSynQueueFull);
+        }
         let Some(Socket::Listener(listener)) = self.sockets.get(index) else { return Err(DropReason::NoSocket) };
         let id = listener.common.id;
         let connection = self.insert_connection(net, now, id, request)?;
@@ -243,6 +247,7 @@ impl Tcp {
             connection.snd_max = connection.iss;
             connection.timing = None;
             connection.quote = Some(Box::new(inbound));
+            self.shared.held += 1;
         }
         self.enqueue(net, id, connection);
         Ok(())

@@ -15,6 +15,8 @@ pub(crate) struct Shared {
     pub challenge: ChallengeLimit,
     /// Sockets that left themselves a note for the next flush, by index.
     pub work: Vec<u32>,
+    /// Connections that wait for a decision (`State::Held`), accepted or not.
+    pub held: u32,
     /// Connections that nobody holds.
     pub orphans: u32,
 }
