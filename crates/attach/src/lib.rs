@@ -8,6 +8,7 @@
 //! - the service: `service.rs`, over `world.rs` (sockets, parked calls) and `socket.rs`
 //! - a call: `calls/`, one file for each family
 //! - a socket's pair: `stream.rs`, `listener.rs`, `datagram.rs`, `netlink.rs`; tricks they share: `prefill.rs`, `alive.rs`
+//! - the program's own AF_UNIX sockets: `local.rs`
 //! - all `unsafe`: `sys.rs`
 
 mod alive;
@@ -19,6 +20,7 @@ pub mod inherited;
 pub mod launch;
 pub mod links;
 mod listener;
+mod local;
 pub mod msghdr;
 mod netlink;
 pub mod notify;

@@ -71,6 +71,11 @@ impl Header {
         total(&self.vectors)
     }
 
+    /// Whether there is room for control messages.
+    pub fn has_control(&self) -> bool {
+        self.control != 0 && self.control_length > 0
+    }
+
     /// The raw control messages. ENOBUFS when there are too many.
     pub fn read_control(&self, memory: Memory) -> Result<Vec<u8>, Errno> {
         if self.control == 0 {

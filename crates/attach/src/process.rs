@@ -84,14 +84,22 @@ pub fn socket_inode(fd: BorrowedFd<'_>) -> Option<u64> {
     (FileType::from_raw_mode(stat.st_mode) == FileType::Socket).then_some(stat.st_ino)
 }
 
-/// Whether `fd` is a socket of the kernel's that reaches a network.
-pub fn is_foreign_socket(fd: BorrowedFd<'_>) -> bool {
+/// The address family of a socket; `None` for anything else.
+fn family(fd: BorrowedFd<'_>) -> Option<i32> {
     let mut domain = [0u8; 4];
     // ENOTSOCK for anything else.
-    match sys::get_option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN, &mut domain) {
-        Ok(4) => ![libc::AF_UNIX, libc::AF_ALG, libc::AF_NETLINK].contains(&i32::from_ne_bytes(domain)),
-        _ => false,
-    }
+    let got = sys::get_option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN, &mut domain);
+    (got == Ok(4)).then(|| i32::from_ne_bytes(domain))
+}
+
+/// Whether `fd` is a socket of the kernel's that reaches a network.
+pub fn is_foreign_socket(fd: BorrowedFd<'_>) -> bool {
+    family(fd).is_some_and(|family| ![libc::AF_UNIX, libc::AF_ALG, libc::AF_NETLINK].contains(&family))
+}
+
+/// Whether `fd` is an AF_UNIX socket.
+pub fn is_local_socket(fd: BorrowedFd<'_>) -> bool {
+    family(fd) == Some(libc::AF_UNIX)
 }
 
 /// Whether the file description is non-blocking.

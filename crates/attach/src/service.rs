@@ -18,6 +18,7 @@ use crate::world::World;
 const LISTENER: u64 = 0;
 const REPORTS: u64 = 1;
 const SIGNALS: u64 = 2;
+const LOCAL: u64 = 3;
 
 /// How long the host may go on sending what an ended program has written.
 const DRAIN: Duration = Duration::from_secs(60);
@@ -83,7 +84,8 @@ impl Attach {
     fn start(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
         cx.register(self.listener.descriptor(), LISTENER, Interest::IN)?;
         cx.register(self.running.reports(), REPORTS, Interest::IN)?;
-        cx.register(self.signals.descriptor(), SIGNALS, Interest::IN)
+        cx.register(self.signals.descriptor(), SIGNALS, Interest::IN)?;
+        cx.register(self.world.local.descriptor(), LOCAL, Interest::IN)
     }
 
     /// Answers one call. What the program did before it made the call (closed a socket, wrote) is an event on a pair, which must be seen
@@ -142,6 +144,7 @@ impl Service for Attach {
                     cx.stop(ending.status() as i32);
                 }
             }
+            LOCAL => self.world.local_ready(cx),
             token => {
                 let key = token.saturating_sub(FIRST_TOKEN) as usize;
                 self.world.pair_event(cx, key, ready);

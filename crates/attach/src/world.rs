@@ -16,6 +16,7 @@ use wireway_stack::{Ready, SocketId};
 use crate::alive::Alive;
 use crate::calls::{self, Call, Outcome};
 use crate::datagram;
+use crate::local::Local;
 use crate::prefill::Prefill;
 use crate::process::Processes;
 use crate::socket::{Body, Key, Sockets};
@@ -24,14 +25,24 @@ use crate::stream::{self, Verdict};
 /// Sockets watched by [`Alive`] since it was last asked, at which it is asked without a reason.
 const ASK_AFTER: usize = 256;
 
+/// What a parked call waits for.
+#[derive(Clone, Copy)]
+pub(crate) enum Awaited {
+    /// A socket of the host's.
+    Socket(Key),
+    /// An AF_UNIX socket of the program's, by inode.
+    Local(u64),
+}
+
 pub(crate) struct World {
     pub processes: Processes,
     pub sockets: Sockets,
     pub prefill: Rc<Prefill>,
     pub alive: Alive,
+    pub local: Local,
     /// What the host looks like to ioctl and netlink.
     pub links: Vec<crate::links::Link>,
-    parked: HashMap<u32, (Key, Call)>,
+    parked: HashMap<u32, (Awaited, Call)>,
     deadlines: BTreeSet<(Instant, u32)>,
     /// Sockets whose pump has more to move.
     runnable: Vec<Key>,
@@ -47,6 +58,7 @@ impl World {
             sockets: Sockets::default(),
             prefill: Rc::new(Prefill::new()?),
             alive: Alive::new()?,
+            local: Local::new()?,
             links,
             parked: HashMap::new(),
             deadlines: BTreeSet::new(),
@@ -68,45 +80,75 @@ impl World {
             Outcome::Done(result) => drop(call.notification.finish(result)),
             Outcome::GoOn => drop(call.notification.go_on()),
             Outcome::Answered => {}
-            Outcome::Park(key, wait) => self.park(cx, key, wait, call),
+            Outcome::Park(awaited, wait) => self.park(cx, awaited, wait, call),
         }
     }
 
-    fn park(&mut self, cx: &mut Context<'_>, key: Key, wait: Option<std::time::Duration>, mut call: Call) {
+    fn park(&mut self, cx: &mut Context<'_>, awaited: Awaited, wait: Option<std::time::Duration>, mut call: Call) {
         let thread = call.thread();
         if call.deadline.is_none() {
             call.deadline = wait.map(|wait| cx.now + wait);
         }
-        let Some(socket) = self.sockets.get(key) else { return };
-        if !socket.waiting.contains(&thread) {
-            socket.waiting.push_back(thread);
+        match awaited {
+            Awaited::Socket(key) => {
+                let Some(socket) = self.sockets.get(key) else { return };
+                if !socket.waiting.contains(&thread) {
+                    socket.waiting.push_back(thread);
+                }
+            }
+            Awaited::Local(inode) => {
+                for thread in self.local.crowd() {
+                    if self.parked.get(&thread).is_some_and(|(_, call)| !call.notification.is_waiting()) {
+                        self.unpark(thread);
+                    }
+                }
+                self.local.park(inode, thread);
+            }
         }
         if let Some(deadline) = call.deadline {
             self.deadlines.insert((deadline, thread));
         }
-        self.parked.insert(thread, (key, call));
+        self.parked.insert(thread, (awaited, call));
     }
 
-    fn unpark(&mut self, thread: u32) -> Option<(Key, Call)> {
-        let (key, call) = self.parked.remove(&thread)?;
+    fn unpark(&mut self, thread: u32) -> Option<Call> {
+        let (awaited, call) = self.parked.remove(&thread)?;
         if let Some(deadline) = call.deadline {
             self.deadlines.remove(&(deadline, thread));
         }
-        if let Some(socket) = self.sockets.get(key) {
-            socket.waiting.retain(|t| *t != thread);
+        match awaited {
+            Awaited::Socket(key) => {
+                if let Some(socket) = self.sockets.get(key) {
+                    socket.waiting.retain(|t| *t != thread);
+                }
+            }
+            Awaited::Local(inode) => self.local.unpark(inode, thread),
         }
-        Some((key, call))
+        Some(call)
+    }
+
+    /// AF_UNIX sockets that calls wait for can be received from.
+    pub(crate) fn local_ready(&mut self, cx: &mut Context<'_>) {
+        for inode in self.local.ready() {
+            for thread in self.local.threads(inode) {
+                self.retry_thread(cx, thread);
+            }
+        }
+    }
+
+    fn retry_thread(&mut self, cx: &mut Context<'_>, thread: u32) {
+        if let Some(call) = self.unpark(thread)
+            && call.notification.is_waiting()
+        {
+            self.carry_out(cx, call);
+        }
     }
 
     /// Makes the calls that wait for a socket again.
     pub(crate) fn retry(&mut self, cx: &mut Context<'_>, key: Key) {
         let Some(socket) = self.sockets.get(key) else { return };
         for thread in Vec::from(std::mem::take(&mut socket.waiting)) {
-            if let Some((_, call)) = self.unpark(thread)
-                && call.notification.is_waiting()
-            {
-                self.carry_out(cx, call);
-            }
+            self.retry_thread(cx, thread);
         }
     }
 
@@ -193,7 +235,7 @@ impl World {
     fn closed(&mut self, cx: &mut Context<'_>, key: Key, reset: bool) {
         let Some(socket) = self.sockets.remove(cx, key) else { return };
         for thread in socket.waiting {
-            if let Some((_, call)) = self.unpark(thread) {
+            if let Some(call) = self.unpark(thread) {
                 let _ = call.notification.fail(Errno::BADF);
             }
         }
@@ -279,7 +321,7 @@ impl World {
             && at <= cx.now
         {
             self.deadlines.remove(&(at, thread));
-            if let Some((_, call)) = self.unpark(thread) {
+            if let Some(call) = self.unpark(thread) {
                 self.timed_out(call);
             }
         }

@@ -102,3 +102,73 @@ assert c.getsockopt(SOL_SOCKET, SO_ERROR) == 0 and c.getpeername() == l.getsockn
 "#,
     );
 }
+
+/// A timer interrupts a receiver of descriptors on an AF_UNIX socket every half millisecond.
+const DESCRIPTORS: &str = r#"
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+enum { ROUNDS = 300 };
+static volatile int ticks;
+static void tick(int s) { (void)s; ticks++; }
+union room { struct cmsghdr header; char space[CMSG_SPACE(sizeof(int))]; };
+static struct msghdr message(struct iovec *vector, union room *room) {
+    struct msghdr m = {.msg_iov = vector, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof *room};
+    return m;
+}
+int main(int argc, char **argv) {
+    (void)argv;
+    int restart = argc > 1, interrupted = 0, pair[2], i, fd, status;
+    union room room;
+    struct iovec vector = {&i, sizeof i};
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair)) return 1;
+    pid_t child = fork();
+    if (!child) {
+        for (i = 0; i < ROUNDS; i++) {
+            struct msghdr m = message(&vector, &room);
+            int pipes[2];
+            usleep(1400);
+            if (pipe(pipes)) _exit(20);
+            room.header = (struct cmsghdr){CMSG_LEN(sizeof fd), SOL_SOCKET, SCM_RIGHTS};
+            memcpy(CMSG_DATA(&room.header), &pipes[1], sizeof fd);
+            if (sendmsg(pair[1], &m, 0) != sizeof i) _exit(21);
+            close(pipes[1]);
+            int got;
+            if (read(pipes[0], &got, sizeof got) != sizeof got || got != i) _exit(22);
+            close(pipes[0]);
+        }
+        _exit(0);
+    }
+    struct sigaction a = {.sa_handler = tick, .sa_flags = restart ? SA_RESTART : 0};
+    sigaction(SIGALRM, &a, 0);
+    struct itimerval often = {{0, 500}, {0, 500}};
+    setitimer(ITIMER_REAL, &often, 0);
+    for (int n = 0; n < ROUNDS; n++) {
+        struct msghdr m = message(&vector, &room);
+        ssize_t r;
+        while ((r = recvmsg(pair[0], &m, 0)) < 0 && errno == EINTR) { interrupted++; m = message(&vector, &room); }
+        if (r != sizeof i || i != n || m.msg_controllen < CMSG_LEN(sizeof fd)) { fprintf(stderr, "%d: %zd %d\n", n, r, i); return 2; }
+        memcpy(&fd, CMSG_DATA(&room.header), sizeof fd);
+        if (write(fd, &i, sizeof i) != sizeof i || close(fd)) return 3;
+    }
+    while (waitpid(child, &status, 0) < 0) if (errno != EINTR) return 4;
+    if (status) return 5;
+    if (ticks < 50) return 6;
+    if (restart ? interrupted != 0 : interrupted == 0) { fprintf(stderr, "%d interrupted\n", interrupted); return 7; }
+    return 0;
+}
+"#;
+
+#[test]
+fn interrupted_receivers_of_descriptors_lose_none() {
+    let directory = Directory::new("descriptors");
+    let program = directory.compile("receiver", DESCRIPTORS);
+    assert_eq!(run(&["timeout", "60", &program]).status, 0);
+    assert_eq!(run(&["timeout", "60", &program, "restart"]).status, 0);
+}

@@ -14,7 +14,7 @@ use crate::process::is_nonblocking;
 use crate::sockaddr;
 use crate::socket::{Body, Pair, Socket, errno};
 use crate::stream::{Phase, Stream};
-use crate::world::World;
+use crate::world::{Awaited, World};
 
 pub(super) fn listen(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
     let Target::Ours(key, theirs) = target(w, call)? else { return Ok(Outcome::GoOn) };
@@ -56,7 +56,7 @@ pub(super) fn accept(w: &mut World, cx: &mut Context<'_>, call: &mut Call, flags
             if is_nonblocking(&theirs) {
                 return Err(Errno::AGAIN);
             }
-            return Ok(Outcome::Park(key, timeout(&theirs, libc::SO_RCVTIMEO)));
+            return Ok(Outcome::Park(Awaited::Socket(key), timeout(&theirs, libc::SO_RCVTIMEO)));
         }
         Err(e) => return Err(errno(e)),
     };

@@ -16,7 +16,7 @@ use crate::sockaddr;
 use crate::socket::{Body, Key, Pair, errno};
 use crate::stream::{Phase, Stream};
 use crate::sys::{self, Target as Place};
-use crate::world::World;
+use crate::world::{Awaited, World};
 
 /// Local sockets of services that look names up on the machine's network: to the program they are not there.
 const RESOLVERS: [&[u8]; 4] =
@@ -129,7 +129,7 @@ fn stream(
             if is_nonblocking(&theirs) {
                 return Err(errno(e));
             }
-            Ok(Outcome::Park(key, timeout(&theirs, libc::SO_SNDTIMEO)))
+            Ok(Outcome::Park(Awaited::Socket(key), timeout(&theirs, libc::SO_SNDTIMEO)))
         }
         Err(e) => {
             if stream.phase == Phase::Connecting

@@ -17,7 +17,7 @@ use crate::msghdr::{self, Control, Header, Vector};
 use crate::process::is_nonblocking;
 use crate::socket::{Body, Key, errno};
 use crate::stream::Phase;
-use crate::world::World;
+use crate::world::{Awaited, World};
 use crate::{datagram, sockaddr, sys};
 
 /// Longer than any datagram.
@@ -108,7 +108,7 @@ fn blocked(call: &Call, key: Key, theirs: &OwnedFd, flags: i32) -> Result<Outcom
             n => Ok(Outcome::Done(Ok(n as i64))),
         };
     }
-    Ok(Outcome::Park(key, timeout(theirs, libc::SO_SNDTIMEO)))
+    Ok(Outcome::Park(Awaited::Socket(key), timeout(theirs, libc::SO_SNDTIMEO)))
 }
 
 fn send(

@@ -24,7 +24,7 @@ use crate::notify::Notification;
 use crate::process::{Memory, is_foreign_socket, socket_inode};
 use crate::socket::{Key, Socket};
 use crate::sys;
-use crate::world::World;
+use crate::world::{Awaited, World};
 
 /// A call under way.
 pub(crate) struct Call {
@@ -66,7 +66,7 @@ pub(crate) enum Outcome {
     /// It was answered already, or nobody waits any more.
     Answered,
     /// It waits for this socket, at most this long.
-    Park(Key, Option<Duration>),
+    Park(Awaited, Option<Duration>),
 }
 
 /// Carries a call out as far as it goes.

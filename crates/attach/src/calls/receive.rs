@@ -13,11 +13,11 @@ use wireway_engine::Context;
 use super::{Call, Outcome, Target, socket_at, target, timeout};
 use crate::datagram::{self, Letter};
 use crate::msghdr::{self, Header, Vector};
-use crate::process::{is_foreign_socket, is_nonblocking};
-use crate::sockaddr;
+use crate::process::{is_foreign_socket, is_local_socket, is_nonblocking, socket_inode};
 use crate::socket::{Body, Key};
 use crate::stream::Phase;
-use crate::world::World;
+use crate::world::{Awaited, World};
+use crate::{sockaddr, sys};
 
 pub(super) fn recvfrom(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
     let Target::Ours(key, theirs) = target(w, call)? else { return Ok(Outcome::GoOn) };
@@ -49,7 +49,10 @@ pub(super) fn recvmsg(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> R
 }
 
 pub(super) fn recvmmsg(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
-    let Target::Ours(key, theirs) = target(w, call)? else { return Ok(Outcome::GoOn) };
+    let (key, theirs) = match target(w, call)? {
+        Target::Ours(key, theirs) => (key, theirs),
+        Target::Local => return many_local(w, call),
+    };
     let (count, flags) = ((call.argument(2) as u32).min(msghdr::MANY_MOST) as usize, call.int(3));
     if matches!(socket_at(w, key)?.body, Body::Stream(_)) {
         return Ok(Outcome::GoOn);
@@ -144,7 +147,7 @@ fn settle(
 }
 
 fn blocked(key: Key, theirs: &OwnedFd) -> Result<Outcome, Errno> {
-    Ok(Outcome::Park(key, timeout(theirs, libc::SO_RCVTIMEO)))
+    Ok(Outcome::Park(Awaited::Socket(key), timeout(theirs, libc::SO_RCVTIMEO)))
 }
 
 /// Stores a datagram and what goes with it; returns the answer of the call.
@@ -209,37 +212,78 @@ fn on_stream(
 }
 
 /// recvmsg on a local socket: the kernel's, unless the message at hand carries a network socket of the kernel's, which would be a way round
-/// the host. Then the message arrives without its descriptors and with MSG_CTRUNC, as where a security module forbids them.
+/// the host. Then the message arrives without its descriptors and with MSG_CTRUNC, as where a security module forbids them. With room
+/// for control messages it does not wait in the kernel, where nobody looks at what comes ([`crate::local`]).
 fn local(w: &mut World, call: &mut Call) -> Result<Outcome, Errno> {
     let Ok(header) = Header::read(call.memory(), call.argument(1)) else { return Ok(Outcome::GoOn) };
-    if header.control == 0 || header.control_length == 0 {
+    let flags = call.int(2);
+    if !header.has_control() || flags & (libc::MSG_OOB | libc::MSG_ERRQUEUE) != 0 {
         return Ok(Outcome::GoOn);
     }
     let Ok(end) = w.processes.descriptor(call.thread(), call.int(0)) else { return Ok(Outcome::GoOn) };
-    if !carries_foreign_socket(end.as_fd()) {
+    let Some(inode) = socket_inode(end.as_fd()).filter(|_| is_local_socket(end.as_fd())) else {
         return Ok(Outcome::GoOn);
+    };
+    match look(end.as_fd(), header.length()) {
+        Found::Nothing if flags & libc::MSG_DONTWAIT != 0 || is_nonblocking(&end) => Err(Errno::AGAIN),
+        Found::Nothing => {
+            w.local.watch(&end, inode)?;
+            Ok(Outcome::Park(Awaited::Local(inode), timeout(&end, libc::SO_RCVTIMEO)))
+        }
+        Found::Harmless => Ok(Outcome::GoOn),
+        Found::ForeignSocket if !call.notification.is_waiting() => Ok(Outcome::Answered),
+        Found::ForeignSocket => {
+            let mut data = vec![0u8; header.length()];
+            let peek = if flags & libc::MSG_PEEK != 0 { RecvFlags::PEEK } else { RecvFlags::empty() };
+            let (n, _) = rustix::net::recv(&end, &mut data[..], RecvFlags::DONTWAIT | peek)?;
+            data.truncate(n);
+            let stored = msghdr::scatter(call.memory(), &header.vectors, &data)?;
+            header.store_result(call.memory(), &[], &[], libc::MSG_CTRUNC)?;
+            Ok(Outcome::Done(Ok(stored as i64)))
+        }
     }
-    let mut data = vec![0u8; header.length()];
-    let (n, _) = rustix::net::recv(&end, &mut data[..], RecvFlags::DONTWAIT)?;
-    data.truncate(n);
-    let stored = msghdr::scatter(call.memory(), &header.vectors, &data)?;
-    header.store_result(call.memory(), &[], &[], libc::MSG_CTRUNC)?;
-    Ok(Outcome::Done(Ok(stored as i64)))
 }
 
-/// Looks, without taking it, whether the next message on a local socket carries a network socket of the kernel's.
-fn carries_foreign_socket(end: BorrowedFd<'_>) -> bool {
-    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage};
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253), ScmCredentials(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0u8; 1];
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    if rustix::net::recvmsg(end, &mut [std::io::IoSliceMut::new(&mut byte)], &mut control, flags).is_err() {
-        return false;
+/// recvmmsg on a local socket: with room for control messages each message would have to be looked at; that is not supported.
+fn many_local(w: &mut World, call: &Call) -> Result<Outcome, Errno> {
+    let count = u64::from((call.argument(2) as u32).min(msghdr::MANY_MOST));
+    let header = |n| Header::read(call.memory(), call.argument(1).wrapping_add(n * msghdr::MANY_STRIDE));
+    let controlled = (0..count).map_while(|n| header(n).ok()).any(|header| header.has_control());
+    let end = w.processes.descriptor(call.thread(), call.int(0));
+    if controlled && end.is_ok_and(|end| is_local_socket(end.as_fd())) {
+        return Err(Errno::OPNOTSUPP);
     }
-    control.drain().any(|message| match message {
+    Ok(Outcome::GoOn)
+}
+
+/// What can be received from a local socket.
+enum Found {
+    Nothing,
+    /// The kernel may go on: messages, the end, an error.
+    Harmless,
+    ForeignSocket,
+}
+
+/// Looks, without taking anything, at what a call that receives `length` bytes from a local socket would find. From a stream it may take
+/// several messages, up to the first that carries descriptors. (More than the bound is in no queue of an unprivileged sender's.)
+fn look(end: BorrowedFd<'_>, length: usize) -> Found {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, ReturnFlags};
+    // Room for a security label beside.
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253), ScmCredentials(1)) + 512];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let queued = sys::ioctl_int(end, libc::FIONREAD).unwrap_or(0).max(1) as usize;
+    let mut bytes = vec![0u8; length.min(queued)];
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let returned = match rustix::net::recvmsg(end, &mut [std::io::IoSliceMut::new(&mut bytes)], &mut control, flags) {
+        Ok(message) => message.flags,
+        Err(Errno::AGAIN) => return Found::Nothing,
+        Err(_) => return Found::Harmless,
+    };
+    let foreign = control.drain().any(|message| match message {
         // All of them, so that all are closed.
         RecvAncillaryMessage::ScmRights(fds) => fds.filter(|fd| is_foreign_socket(fd.as_fd())).count() > 0,
         _ => false,
-    })
+    });
+    // What could not be looked at is not let through.
+    if foreign || returned.contains(ReturnFlags::CTRUNC) { Found::ForeignSocket } else { Found::Harmless }
 }

@@ -10,7 +10,7 @@ use wireway_stack::Shutdown;
 use super::{Call, Outcome, Target, socket_at, target};
 use crate::socket::{Body, Key, errno};
 use crate::stream::Phase;
-use crate::world::World;
+use crate::world::{Awaited, World};
 
 pub(super) fn shutdown(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
     let Target::Ours(key, theirs) = target(w, call)? else { return Ok(Outcome::GoOn) };
@@ -25,7 +25,7 @@ pub(super) fn shutdown(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> 
     match &mut socket.body {
         Body::Stream(stream) if stream.phase == Phase::Open => {
             if how != Shutdown::Read && !queue_sentinel(w, cx, key, &theirs)? {
-                return Ok(Outcome::Park(key, None));
+                return Ok(Outcome::Park(Awaited::Socket(key), None));
             }
             if how != Shutdown::Write {
                 shut_reading(w, cx, key)?;

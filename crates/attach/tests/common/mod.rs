@@ -87,6 +87,7 @@ impl Directory {
     pub fn compile(&self, name: &str, source: &str) -> String {
         let (c, out) = (self.file(&format!("{name}.c")), self.file(name));
         std::fs::write(&c, source).unwrap();
+        let _one = one();
         let status =
             std::process::Command::new("cc").args(["-O1", "-pthread", "-o"]).arg(&out).arg(&c).status().unwrap();
         assert!(status.success());
