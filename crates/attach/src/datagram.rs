@@ -47,6 +47,10 @@ pub(crate) struct Wanted {
     pub ttl: bool,
     pub tos: bool,
     pub timestamp: bool,
+    /// IP options, and the same as they are to be sent back. There is no message where a datagram has none; those that it has are not
+    /// passed on yet.
+    pub options: bool,
+    pub options_to_return: bool,
 }
 
 impl Wanted {
@@ -122,24 +126,20 @@ fn fail(socket: &mut Socket, error: Errno) {
 
 /// Sends what the program wrote natively. True: it has closed its end.
 pub(crate) fn send_native(socket: &mut Socket, cx: &mut Context<'_>) -> bool {
-    let (Some(id), Some(ours)) = (socket.id, &socket.ours) else { return false };
     let mut buffer = vec![0u8; LONGEST];
     for _ in 0..TURN {
+        let (Some(id), Some(ours)) = (socket.id, &socket.ours) else { return false };
         match receive(ours.as_fd(), &mut buffer) {
             Received::Datagram(n) => {
                 let data = buffer.get(..n).unwrap_or_default();
                 match cx.host.send_to(cx.now, id, data, None, None) {
-                    Ok(_) => {}
-                    // The interface's queue is full, or there is no peer: the datagram is lost, as UDP's may be.
-                    Err(e) => {
-                        let pending = matches!(
-                            e,
-                            wireway_stack::Error::ConnectionRefused | wireway_stack::Error::HostUnreachable
-                        );
-                        if pending {
-                            socket.error = Some(errno(e));
-                        }
+                    // The call has succeeded already: a reader is woken, and the next notified call tells.
+                    Err(e @ wireway_stack::Error::DestinationRequired) => fail(socket, errno(e)),
+                    Err(e @ (wireway_stack::Error::ConnectionRefused | wireway_stack::Error::HostUnreachable)) => {
+                        socket.error = Some(errno(e));
                     }
+                    // The interface's queue is full: the datagram is lost, as UDP's may be.
+                    Ok(_) | Err(_) => {}
                 }
             }
             Received::Nothing => return false,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use wireway_engine::{Context, Interest, Service};
 use wireway_packet::Instant;
-use wireway_stack::{Event, InterfaceId};
+use wireway_stack::{Event, Host, InterfaceId};
 
 use crate::calls::Call;
 use crate::launch::{Ending, Progress, Running};
@@ -64,6 +64,11 @@ impl Attach {
     /// Before the engine is stopped, waits for this too: that another host of this process has passed on what the program's sent.
     pub fn wait_until(&mut self, forwarded: impl Fn() -> bool + 'static) {
         self.forwarded = Some(Box::new(forwarded));
+    }
+
+    /// Calls `prepare` whenever the program is about to ask a name server: it names port 53.
+    pub fn before_lookup(&mut self, prepare: impl FnMut(&mut Host, Instant) + 'static) {
+        self.world.before_lookup = Some(Box::new(prepare));
     }
 
     /// How the program ended, if it has.

@@ -5,13 +5,14 @@
 //! found when it is tried again, or when the same thread makes another call, as a thread can wait in one call only.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use rustix::io::Errno;
 use wireway_engine::Context;
 use wireway_packet::Instant;
-use wireway_stack::{Ready, SocketId};
+use wireway_stack::{Host, Ready, SocketId};
 
 use crate::alive::Alive;
 use crate::calls::{self, Call, Outcome};
@@ -34,6 +35,12 @@ pub(crate) enum Awaited {
     Local(u64),
 }
 
+/// The port of DNS (RFC 1035 §4.2).
+const DNS_PORT: u16 = 53;
+
+/// What is done before the program asks a name server.
+pub(crate) type BeforeLookup = Box<dyn FnMut(&mut Host, Instant)>;
+
 pub(crate) struct World {
     pub processes: Processes,
     pub sockets: Sockets,
@@ -42,6 +49,7 @@ pub(crate) struct World {
     pub local: Local,
     /// What the host looks like to ioctl and netlink.
     pub links: Vec<crate::links::Link>,
+    pub before_lookup: Option<BeforeLookup>,
     parked: HashMap<u32, (Awaited, Call)>,
     deadlines: BTreeSet<(Instant, u32)>,
     /// Sockets whose pump has more to move.
@@ -60,12 +68,22 @@ impl World {
             alive: Alive::new()?,
             local: Local::new()?,
             links,
+            before_lookup: None,
             parked: HashMap::new(),
             deadlines: BTreeSet::new(),
             runnable: Vec::new(),
             ask_alive: false,
             closing: Vec::new(),
         })
+    }
+
+    /// The program names this destination.
+    pub(crate) fn names(&mut self, cx: &mut Context<'_>, destination: SocketAddr) {
+        if destination.port() == DNS_PORT
+            && let Some(prepare) = &mut self.before_lookup
+        {
+            prepare(cx.host, cx.now);
+        }
     }
 
     /// A new call: whatever its thread waited for before was interrupted.

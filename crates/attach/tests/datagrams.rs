@@ -95,6 +95,35 @@ assert b.getsockopt(SOL_SOCKET, SO_ERROR) == errno.ECONNREFUSED
 }
 
 #[test]
+fn a_native_send_without_a_destination_is_told_afterwards() {
+    python(
+        r#"
+a = socket(AF_INET, SOCK_DGRAM)
+assert a.send(b'x') == 1; until(lambda: polled(a, IN))
+fails(errno.EDESTADDRREQ, a.recvfrom, 10)
+assert polled(a, IN) == 0
+os.write(a.fileno(), b'x'); until(lambda: polled(a, IN))
+assert a.getsockopt(SOL_SOCKET, SO_ERROR) == errno.EDESTADDRREQ and a.getsockopt(SOL_SOCKET, SO_ERROR) == 0
+b = socket(AF_INET, SOCK_DGRAM); b.bind(('127.0.0.1', 0))
+a.connect(b.getsockname()); a.send(b'now'); assert b.recv(10) == b'now'
+"#,
+    );
+}
+
+#[test]
+fn ip_options_may_be_asked_for() {
+    python(
+        r#"
+a = socket(AF_INET, SOCK_DGRAM); a.bind(('127.0.0.1', 0))
+for option in 6, 7:
+    assert a.getsockopt(IPPROTO_IP, option) == 0
+    a.setsockopt(IPPROTO_IP, option, 1); assert a.getsockopt(IPPROTO_IP, option) == 1
+a.sendto(b'x', a.getsockname()); assert a.recvmsg(10, 100)[:3] == (b'x', [], 0)
+"#,
+    );
+}
+
+#[test]
 fn errors_are_queued_with_what_they_are_about() {
     python(
         r#"

@@ -48,6 +48,11 @@ impl Map {
         }
     }
 
+    /// The machine has other name servers now.
+    pub fn set_resolvers(&mut self, resolvers: Vec<IpAddr>) {
+        self.resolvers = resolvers;
+    }
+
     /// Where a packet for `destination` leads. The port matters for DNS only.
     pub fn far(&self, destination: SocketAddr) -> Far {
         let IpAddr::V4(address) = destination.ip() else { return Far::Unreachable(unreachable::NETWORK) };

@@ -43,7 +43,7 @@ use wireway_stack::{Cidr, Event, Host, InterfaceConfig, InterfaceId, Medium, Set
 
 pub use config::{GatewayConfig, Publish, Transport};
 pub use counters::Counters;
-pub use dns::resolv_conf::name_servers;
+pub use dns::resolv_conf::ResolvConf;
 pub use error::GatewayError;
 
 use address::Map;
@@ -73,16 +73,13 @@ pub struct Gateway {
     pub sending: Rc<Cell<usize>>,
     /// The published ports as they are: with the port that the machine chose, if it was asked to.
     pub published: Vec<Publish>,
-    /// The addresses of the machine's resolvers. DNS that reaches the gateway for one of them is answered; what the
-    /// program's own host would keep (127.0.0.0/8) is to be sent to the DNS address instead.
-    pub resolvers: Vec<IpAddr>,
 }
 
 impl Gateway {
     /// Makes a gateway, and opens the machine's ports that it is to publish.
     pub fn new(now: Instant, config: &GatewayConfig) -> Result<Gateway, GatewayError> {
         check(config)?;
-        let machine = name_servers(&config.resolv_conf);
+        let (resolv_conf, machine) = ResolvConf::read(&config.resolv_conf);
         let resolvers: Vec<IpAddr> = machine.iter().map(SocketAddr::ip).collect();
         let servers = if config.resolvers.is_empty() { machine } else { config.resolvers.clone() };
         let system = |errno: rustix::io::Errno| GatewayError::Entropy(errno.raw_os_error());
@@ -115,12 +112,14 @@ impl Gateway {
             dns: Dns::new(servers, udp.socket()),
             udp,
             ports,
-            map: Map::new(config, resolvers.clone()),
+            map: Map::new(config, resolvers),
+            resolv_conf,
+            follow_servers: config.resolvers.is_empty(),
             counters: counters.clone(),
             started: false,
             more_connections: false,
         };
-        Ok(Gateway { host, service, interface, counters, sending, published, resolvers })
+        Ok(Gateway { host, service, interface, counters, sending, published })
     }
 }
 
@@ -145,6 +144,9 @@ pub struct Relays {
     dns: Dns,
     ports: Ports,
     map: Map,
+    resolv_conf: ResolvConf,
+    /// DNS goes to the servers that the file names.
+    follow_servers: bool,
     counters: Rc<Counters>,
     started: bool,
     /// The listener has more connections than one call takes.
@@ -170,7 +172,17 @@ impl Relays {
         Held { connections: self.tcp.len(), flows: self.udp.len(), echoes: self.icmp.len(), lookups: self.dns.len() }
     }
 
+    /// Follows the machine's list of name servers. What comes now may be for one of them.
+    fn follow_resolvers(&mut self, now: Instant) {
+        let Some(servers) = self.resolv_conf.changed(now) else { return };
+        self.map.set_resolvers(servers.iter().map(SocketAddr::ip).collect());
+        if self.follow_servers {
+            self.dns.set_servers(servers);
+        }
+    }
+
     fn take_connections(&mut self, cx: &mut Context<'_>) {
+        self.follow_resolvers(cx.now);
         self.more_connections = true;
         for _ in 0..BATCH {
             match self.tcp.take(cx, &self.map, &self.counters) {
@@ -185,6 +197,7 @@ impl Relays {
     }
 
     fn take_datagrams(&mut self, cx: &mut Context<'_>) {
+        self.follow_resolvers(cx.now);
         let Relays { udp, dns, map, counters, .. } = self;
         udp.event(cx, map, counters, &mut |cx, info, data| dns.datagram(cx, info, data, counters));
     }

@@ -2,10 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::rc::Rc;
 
 use wireway::engine::Engine;
-use wireway::gateway::{Gateway, GatewayConfig};
+use wireway::gateway::{Gateway, GatewayConfig, ResolvConf};
 use wireway::nic::{End, MemoryConfig, Monitor, Monitored, Nic, ShmConfig, ShmNic, TapConfig, TapNic, pair};
 use wireway::stack::{Cidr, Features, InterfaceConfig};
 use wireway::wire::MacAddr;
@@ -27,7 +28,7 @@ pub struct Plan {
     pub nic: Box<dyn Nic>,
     /// The router for everything else.
     pub gateway: Option<IpAddr>,
-    /// Addresses of resolvers that programs ask, and where their questions are to go.
+    /// Name servers that programs ask, and where their questions are to go.
     pub dns: Option<Dns>,
     /// The gateway's connections that have something of the program's to pass on.
     pub sending: Option<Rc<Cell<usize>>>,
@@ -35,8 +36,9 @@ pub struct Plan {
 
 /// How name look-ups reach a resolver.
 pub struct Dns {
-    /// The addresses that the machine's resolv.conf names.
-    pub asked: Vec<IpAddr>,
+    /// The machine's list of name servers, and those that it names now.
+    pub resolv_conf: ResolvConf,
+    pub asked: Vec<SocketAddr>,
     /// Who answers instead.
     pub answered_by: IpAddr,
 }
@@ -103,7 +105,7 @@ fn gateway(
         ),
         nic: watched(near, monitors),
         gateway: Some(config.gateway.into()),
-        dns: Some(Dns { asked: gateway.resolvers, answered_by: config.dns.into() }),
+        dns: Some(dns(config.dns.into())),
         sending: Some(gateway.sending),
     })
 }
@@ -121,7 +123,7 @@ fn tap(args: &RunArgs, mac: MacAddr, name: &str, monitors: &[Rc<RefCell<dyn Moni
         interface: interface(args, mac, address, nic.features()),
         nic: watched(nic, monitors),
         gateway: args.gateway,
-        dns: dns(args),
+        dns: args.dns.map(dns),
         sending: None,
     })
 }
@@ -137,7 +139,7 @@ fn link(args: &RunArgs, mac: MacAddr, name: &str, monitors: &[Rc<RefCell<dyn Mon
         interface: interface(args, mac, address, nic.features()),
         nic: watched(nic, monitors),
         gateway: args.gateway,
-        dns: dns(args),
+        dns: args.dns.map(dns),
         sending: None,
     })
 }
@@ -154,11 +156,10 @@ fn watched<N: Nic + 'static>(nic: N, monitors: &[Rc<RefCell<dyn Monitor>>]) -> B
     nic
 }
 
-/// On a TAP or a link, questions for the machine's resolvers go where `--dns` says.
-fn dns(args: &RunArgs) -> Option<Dns> {
-    let machine = wireway::gateway::name_servers(std::path::Path::new("/etc/resolv.conf"));
-    let asked = machine.iter().map(SocketAddr::ip).collect();
-    args.dns.map(|answered_by| Dns { asked, answered_by })
+/// Questions for the machine's name servers go to this address instead: the gateway's, or what `--dns` says.
+fn dns(answered_by: IpAddr) -> Dns {
+    let (resolv_conf, asked) = ResolvConf::read(Path::new("/etc/resolv.conf"));
+    Dns { resolv_conf, asked, answered_by }
 }
 
 /// The kernel's address on a TAP that we make: the router if there is one in the program's network, else the address beside the program's.

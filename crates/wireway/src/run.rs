@@ -67,10 +67,8 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         host.add_route(default_route(interface, gateway))
             .map_err(|e| Failure::own(format!("--gateway {gateway}: {e}")))?;
     }
-    if let Some(dns) = plan.dns {
-        for asked in dns.asked {
-            host.redirect(SocketAddr::new(asked, DNS_PORT), SocketAddr::new(dns.answered_by, DNS_PORT));
-        }
+    if let Some(dns) = &plan.dns {
+        redirect(&mut host, &dns.asked, dns.answered_by);
     }
     let links = vec![Link::loopback(), Link::new(interface, &config, router)];
     withhold_sockets()?;
@@ -78,6 +76,13 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let command = Command { arguments: args.program.clone(), isolate: args.isolate, ..Command::default() };
     let running = launch(&command, &signals)?;
     let mut service = Attach::new(running, signals, links).map_err(Failure::own)?;
+    if let Some(mut dns) = plan.dns {
+        service.before_lookup(move |host, now| {
+            if let Some(asked) = dns.resolv_conf.changed(now) {
+                redirect(host, &asked, dns.answered_by);
+            }
+        });
+    }
     if let Some(sending) = plan.sending {
         service.wait_until(move || sending.get() == 0);
     }
@@ -106,6 +111,11 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         }
     }
     Ok(u8::try_from(status).unwrap_or(FAILED))
+}
+
+/// Questions for the machine's name servers go to the one that answers here.
+fn redirect(host: &mut Host, asked: &[SocketAddr], answered_by: IpAddr) {
+    host.redirect(asked.iter().map(|&server| (server, SocketAddr::new(answered_by, DNS_PORT))));
 }
 
 fn capture(engine: &Engine, args: &RunArgs) -> Result<Option<Rc<RefCell<Capture>>>, Failure> {

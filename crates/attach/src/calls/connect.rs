@@ -57,7 +57,8 @@ pub(super) fn connect(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> R
         return Err(Errno::AFNOSUPPORT);
     }
     let peer = reachable(sockaddr::parse_inet(&raw)?, socket.is_v6())?;
-    match &mut socket.body {
+    w.names(cx, peer);
+    match &mut socket_at(w, key)?.body {
         Body::Datagrams(d) => {
             cx.host.connect(cx.now, id, peer).map_err(errno)?;
             d.peer = Some(peer);

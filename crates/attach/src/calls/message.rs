@@ -208,10 +208,12 @@ fn send_datagram(w: &mut World, cx: &mut Context<'_>, call: &Call, key: Key, mes
     if let Some(error) = socket.error.take() {
         return Err(error);
     }
-    let peer = match &message.name {
-        Some(raw) => Some(destination(raw, socket.family)?),
-        None => None,
-    };
+    let family = socket.family;
+    let peer = message.name.as_ref().map(|raw| destination(raw, family)).transpose()?;
+    if let Some(peer) = peer {
+        w.names(cx, peer);
+    }
+    let socket = socket_at(w, key)?;
     if msghdr::total(&message.vectors) >= TOO_LONG {
         return Err(Errno::MSGSIZE);
     }

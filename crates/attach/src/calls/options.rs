@@ -21,6 +21,8 @@ const LONGEST: usize = 256;
 // linux/socket.h, linux/in.h, linux/in6.h, linux/tcp.h where libc has them not.
 const SO_RCVTIMEO_NEW: i32 = 66;
 const SO_SNDTIMEO_NEW: i32 = 67;
+const IP_RECVOPTS: i32 = 6;
+const IP_RETOPTS: i32 = 7;
 const IP_MTU: i32 = 14;
 const IPV6_MTU: i32 = 24;
 const IPV6_MTU_DISCOVER: i32 = 23;
@@ -74,6 +76,8 @@ fn local_option(w: &mut World, key: Key, level: i32, name: i32, value: &[u8]) ->
                 }
                 (libc::IPPROTO_IP, libc::IP_RECVTOS) | (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS) => &mut d.wanted.tos,
                 (libc::SOL_SOCKET, libc::SO_TIMESTAMP) => &mut d.wanted.timestamp,
+                (libc::IPPROTO_IP, IP_RECVOPTS) => &mut d.wanted.options,
+                (libc::IPPROTO_IP, IP_RETOPTS) => &mut d.wanted.options_to_return,
                 _ => return Ok(false),
             };
             *flag = int_or_byte(value)? != 0;
@@ -226,6 +230,8 @@ fn value(
     match (&socket.body, level, name) {
         (Body::Netlink(_), libc::SOL_SOCKET, libc::SO_RCVBUF | libc::SO_SNDBUF) => return bytes(212_992),
         (Body::Datagrams(d), libc::SOL_SOCKET, libc::SO_TIMESTAMP) => return bytes(d.wanted.timestamp as i32),
+        (Body::Datagrams(d), libc::IPPROTO_IP, IP_RECVOPTS) => return bytes(d.wanted.options as i32),
+        (Body::Datagrams(d), libc::IPPROTO_IP, IP_RETOPTS) => return bytes(d.wanted.options_to_return as i32),
         (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_PKTINFO)
         | (Body::Datagrams(d), libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) => {
             return bytes(d.wanted.packet_info as i32);

@@ -99,6 +99,12 @@ impl Dns {
         }
     }
 
+    /// From now on forwards to `servers`.
+    pub fn set_servers(&mut self, servers: Vec<SocketAddr>) {
+        self.servers = servers;
+        self.preferred = 0;
+    }
+
     /// Queries and connections there are now.
     pub fn len(&self) -> usize {
         self.queries.len() + self.streams.len()

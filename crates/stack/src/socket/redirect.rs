@@ -42,10 +42,10 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 impl Host {
-    /// From now on `asked` is answered by `to`, for TCP and UDP, unless `asked` is a loopback address and a socket of this host
-    /// has its port. Programs see `asked` only.
-    pub fn redirect(&mut self, asked: SocketAddr, to: SocketAddr) {
-        self.redirects.rules.push((canonical(asked), canonical(to)));
+    /// From now on the first address of each rule is answered by the second, for TCP and UDP, unless it is a loopback address and a socket
+    /// of this host has its port. Programs see the first only. Rules that were given before end.
+    pub fn redirect(&mut self, rules: impl IntoIterator<Item = (SocketAddr, SocketAddr)>) {
+        self.redirects.rules = rules.into_iter().map(|(asked, to)| (canonical(asked), canonical(to))).collect();
     }
 
     /// Where a call of this socket that names `peer` leads.

@@ -234,7 +234,9 @@ fn ping_gets_replies_from_the_gateway(setting: Setting) {
     let address = scene.family.gateway().to_string();
     for size in ["0", "56", "1472", "4000"] {
         let mut ping = scene.run(&NONE, "ping");
-        let text = finish(ping.args(["-n", "-c", "3", "-i", "0.2", "-W", "5", "-s", size, &address])).text();
+        let outcome = finish(ping.args(["-n", "-c", "3", "-i", "0.2", "-W", "5", "-s", size, &address]));
+        assert_eq!(outcome.stderr, "", "a warning");
+        let text = outcome.text();
         assert!(text.contains("3 packets transmitted, 3 received, 0% packet loss"), "{text}");
     }
 }

@@ -6,7 +6,8 @@ use std::process::Command;
 use crate::common::content::Content;
 use crate::common::dns::{ANSWER, DnsServer, large_text};
 use crate::common::http::HttpServer;
-use crate::common::{Machine, Scene, Setting, build, finish, skip_without_root};
+use crate::common::process::Running;
+use crate::common::{Machine, Scene, Setting, build, finish, skip_without_root, wait_until};
 
 const NONE: [&str; 0] = [];
 
@@ -14,6 +15,7 @@ in_every_setting! {
     as_every_user: [
         dig_asks_the_gateway,
         dig_asks_the_resolver_that_the_machine_names,
+        another_resolver_that_the_machine_names_later_is_asked,
         large_answers_come_over_tcp,
         the_c_library_looks_up_both_ways,
         curl_fetches_by_name,
@@ -75,6 +77,31 @@ fn dig_asks_the_resolver_that_the_machine_names(setting: Setting) {
         assert!(answer.contains(&format!("\tA\t{ANSWER}\n")), "{answer}");
         assert!(answer.contains(&format!("SERVER: {resolver}#53")), "{answer}");
     }
+}
+
+/// The machine moves to another network while a program runs.
+fn another_resolver_that_the_machine_names_later_is_asked(setting: Setting) {
+    let Some(resolved) = Resolved::new(setting, Ipv4Addr::LOCALHOST) else { return };
+    let gateway = resolved.scene.family.gateway();
+    let later = Ipv4Addr::new(127, 0, 0, 99);
+    let server = resolved.machine.within(move || DnsServer::bind((IpAddr::from(later), 53).into(), gateway));
+    // By the gateway's address for DNS, and by the one that the file names.
+    for server_asked in ["@10.0.2.3", ""] {
+        let (before, asked) = (resolved.server.queries(), server.queries());
+        resolved.scene.write("resolv.conf", "nameserver 127.0.0.1\n");
+        let script =
+            format!("until [ -e stop ]; do dig {server_asked} +short +tries=1 +time=1 answer.test >>out; done");
+        let mut digs = Running::start(resolved.run("sh").args(["-c", &script]));
+        wait_until("the first server is asked", || resolved.server.queries() > before);
+        assert_eq!(server.queries(), asked);
+        resolved.scene.write("resolv.conf", format!("nameserver {later}\n"));
+        wait_until("the second server is asked", || server.queries() > asked);
+        resolved.scene.write("stop", "");
+        digs.wait().ok();
+        std::fs::remove_file(resolved.scene.path("stop")).expect("remove");
+    }
+    let answers = std::fs::read_to_string(resolved.scene.path("out")).expect("answers");
+    assert!(answers.lines().any(|line| line == ANSWER.to_string()), "{answers}");
 }
 
 fn large_answers_come_over_tcp(setting: Setting) {
