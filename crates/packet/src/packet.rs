@@ -13,7 +13,7 @@ use core::mem;
 use smallvec::SmallVec;
 use wireway_wire::checksum::Sum;
 
-use crate::{Instant, Offload, Slice};
+use crate::{Checksum, Instant, Offload, Slice};
 
 /// Bytes of internal storage in a packet's head.
 pub const HEAD: usize = 256;
@@ -175,6 +175,16 @@ impl Packet {
         body.offload.shift(n as isize);
         let start = body.start as usize;
         &mut body.head[start..start + n]
+    }
+
+    /// As [`prepend`](Self::prepend), and sets the checksum's state in the same stroke; its offsets count from the new first byte.
+    #[inline]
+    pub fn prepend_with(&mut self, n: usize, checksum: Checksum) -> &mut [u8] {
+        self.body.offload.checksum = Checksum::Complete;
+        self.prepend(n);
+        self.body.offload.checksum = checksum;
+        let start = self.body.start as usize;
+        self.body.head.get_mut(start..start + n).unwrap_or_default()
     }
 
     /// Moves the head's bytes to the chain's front.

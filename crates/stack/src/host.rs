@@ -46,15 +46,28 @@ impl Host {
 
     /// Takes in one frame that `interface` received.
     pub fn receive(&mut self, now: Instant, interface: InterfaceId, packet: Packet) {
-        if let Some(inbound) = self.net.receive(now, interface, packet) {
-            self.dispatch(now, inbound);
+        if let Some(mut inbound) = self.net.receive(now, interface, packet) {
+            self.dispatch(now, &mut inbound);
         }
     }
 
-    fn dispatch(&mut self, now: Instant, inbound: Inbound) {
-        let copied = self.raw.receive(&mut self.net, &inbound);
+    /// Hands a packet to its protocol. TCP takes of it what it wants, others all of it: it is not moved about on the way.
+    fn dispatch(&mut self, now: Instant, inbound: &mut Inbound) {
+        if inbound.header.is_fragment() {
+            if let Some(mut whole) = self.net.reassemble(now, inbound.take()) {
+                self.dispatch(now, &mut whole);
+            }
+            return;
+        }
+        let copied = self.raw.receive(&mut self.net, inbound);
         match Protocol(inbound.protocol) {
             Protocol::TCP => self.tcp.receive(&mut self.net, now, inbound),
+            _ => self.dispatch_datagram(now, inbound.take(), copied),
+        }
+    }
+
+    fn dispatch_datagram(&mut self, now: Instant, inbound: Inbound, copied: bool) {
+        match Protocol(inbound.protocol) {
             Protocol::UDP => self.udp.receive(&mut self.net, now, inbound),
             Protocol::ICMP => match self.net.receive_icmp(now, inbound, copied) {
                 Some(IcmpInbound::EchoReply(inbound)) => self.raw.receive_echo_reply(&mut self.net, inbound, copied),
@@ -95,7 +108,7 @@ impl Host {
         }
         for _ in 0..self.net.settings.netdev_budget.max(1) {
             match self.net.receive_looped(now) {
-                Some(Some(inbound)) => self.dispatch(now, inbound),
+                Some(Some(mut inbound)) => self.dispatch(now, &mut inbound),
                 Some(None) => {}
                 None => break,
             }

@@ -43,6 +43,7 @@ use crate::{Error, InterfaceConfig, InterfaceId, Result, Settings, Usage};
 pub(crate) use icmp::IcmpInbound;
 pub use neighbour::{NeighbourInfo, NeighbourState};
 pub use route::RouteEntry;
+pub(crate) use template::Path;
 
 use ident::Idents;
 use ipv4::AcceptedCache;
@@ -118,6 +119,11 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
+    /// The packet with all that is known of it; what is left behind is empty.
+    pub fn take(&mut self) -> Inbound {
+        Inbound { packet: core::mem::take(&mut self.packet), options: self.options.take(), ..*self }
+    }
+
     /// The sum of the transport's pseudo header.
     pub fn pseudo(&self) -> Sum {
         self.header.pseudo(self.packet.len() as u32)

@@ -221,17 +221,13 @@ fn sum_tail(bytes: &[u8]) -> u64 {
     for word in words {
         sum = add_carry(sum, u64::from_le_bytes(*word));
     }
-    let mut last = 0u64;
-    let (fours, rest) = rest.as_chunks::<4>();
-    for four in fours {
-        last += u64::from(u32::from_le_bytes(*four));
+    if rest.is_empty() {
+        return sum;
     }
-    let (twos, rest) = rest.as_chunks::<2>();
-    for two in twos {
-        last += u64::from(u16::from_le_bytes(*two));
-    }
-    for one in rest {
-        last += u64::from(*one);
-    }
+    let last = match bytes.last_chunk::<8>() {
+        // What is left is the end of the last eight bytes; the others were added already.
+        Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
+        None => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    };
     add_carry(sum, last)
 }

@@ -125,6 +125,12 @@ impl Ipv4Header {
         usize::from(self.version_ihl & 0x0f) * 4
     }
 
+    /// Whether it is of version 4 and has no options.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.version_ihl == 0x45
+    }
+
     /// The bytes of the packet, header included.
     #[inline]
     pub fn total_len(&self) -> usize {

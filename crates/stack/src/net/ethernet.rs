@@ -17,7 +17,7 @@ pub(super) enum LinkDestination {
 }
 
 impl Net {
-    /// Takes a frame in; what a transport is to receive comes back.
+    /// Takes a frame in; what a transport is to receive comes back, or a fragment of it for `reassemble`.
     pub fn receive(&mut self, now: Instant, interface: InterfaceId, mut frame: Packet) -> Option<Inbound> {
         let at = self.interfaces.get_mut(usize::from(interface.0))?;
         at.statistics.rx_packets += 1;

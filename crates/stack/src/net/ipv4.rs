@@ -4,8 +4,8 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use wireway_packet::software::{complete_checksum, segment_count};
 use wireway_packet::{Instant, Packet};
-use wireway_wire::zerocopy::IntoBytes;
-use wireway_wire::{EtherType, Icmpv4Type, Ipv4Fields, Ipv4Header, Ipv4Option, Ipv4View, MacAddr, Malformed, Protocol};
+use wireway_wire::zerocopy::{IntoBytes, transmute};
+use wireway_wire::{EtherType, Icmpv4Type, Ipv4Fields, Ipv4Header, Ipv4Option, Ipv4View, MacAddr, Malformed, Protocol, Sum};
 
 use super::ethernet::LinkDestination;
 use super::neighbour::NeighbourRef;
@@ -26,7 +26,7 @@ pub(super) struct Output {
 }
 
 impl Net {
-    /// Takes in an IPv4 packet that begins `skip` bytes into `packet`; what a transport is to receive comes back, whole.
+    /// Takes in an IPv4 packet that begins `skip` bytes into `packet`; what a transport is to receive comes back, or a fragment of it.
     pub(super) fn receive_ipv4(
         &mut self,
         now: Instant,
@@ -80,7 +80,10 @@ impl Net {
             let multicast = header.dst().is_multicast();
             self.counters.count(if multicast { Counter::IpExtInMcastPkts } else { Counter::IpExtInBcastPkts });
         }
-        let inbound = Inbound {
+        if !header.is_fragment() {
+            self.counters.count(Counter::IpInDelivers);
+        }
+        Some(Inbound {
             interface,
             source: header.src().into(),
             destination: header.dst().into(),
@@ -92,10 +95,7 @@ impl Net {
             packet,
             header,
             options,
-        };
-        let inbound = if header.is_fragment() { self.reassemble(now, inbound)? } else { inbound };
-        self.counters.count(Counter::IpInDelivers);
-        Some(inbound)
+        })
     }
 
     /// Whether the packet is for one of the host's own addresses; false if for a group or (`any_destination`) for another host
@@ -334,13 +334,36 @@ impl Net {
 type Options = Option<Box<[u8]>>;
 
 /// Checks the header as RFC 1122 §3.2.1 asks, and makes it and the options lie in the packet's head.
+#[inline]
 fn check_header(packet: &mut Packet, skip: usize) -> Result<(Ipv4Header, Options), DropReason> {
     let len = packet.len() - skip;
-    let mut head = &*packet.pullup(skip + Ipv4Header::LEN).ok_or(DropReason::IpHeader)?;
-    let header_len = usize::from(head.get(skip).copied().unwrap_or(0) & 0x0f) * 4;
-    if header_len > Ipv4Header::LEN {
-        head = &*packet.pullup(skip + header_len).ok_or(DropReason::IpHeader)?;
+    let head = packet.pullup(skip + Ipv4Header::LEN).and_then(|head| head.last_chunk::<{ Ipv4Header::LEN }>());
+    let header: Ipv4Header = transmute!(*head.ok_or(DropReason::IpHeader)?);
+    if !header.is_plain() {
+        return check_header_with_options(packet, skip, len);
     }
+    if !Sum::of(header.as_bytes()).is_valid() {
+        return Err(DropReason::IpChecksum);
+    }
+    if header.total_len() > len {
+        return Err(DropReason::PacketTooSmall);
+    }
+    if header.total_len() < Ipv4Header::LEN {
+        return Err(DropReason::IpHeader);
+    }
+    Ok((header, None))
+}
+
+/// As [`check_header`], for any header that there may be.
+#[cold]
+fn check_header_with_options(
+    packet: &mut Packet,
+    skip: usize,
+    len: usize,
+) -> Result<(Ipv4Header, Options), DropReason> {
+    let head = packet.head();
+    let header_len = usize::from(head.get(skip).copied().unwrap_or(0) & 0x0f) * 4;
+    let head = &*packet.pullup(skip + header_len.max(Ipv4Header::LEN)).ok_or(DropReason::IpHeader)?;
     let head = head.get(skip..).unwrap_or_default();
     let view = Ipv4View::parse_quoted(head).map_err(|_: Malformed| DropReason::IpHeader)?;
     view.verify_checksum().map_err(|_| DropReason::IpChecksum)?;

@@ -143,7 +143,7 @@ impl Datagram {
 
 impl Net {
     /// Takes a fragment in. The whole datagram comes back once all are there.
-    pub(super) fn reassemble(&mut self, now: Instant, mut fragment: Inbound) -> Option<Inbound> {
+    pub fn reassemble(&mut self, now: Instant, mut fragment: Inbound) -> Option<Inbound> {
         self.counters.count(Counter::IpReasmReqds);
         let header = fragment.header;
         let key = (fragment.source, fragment.destination, fragment.protocol, header.ident(), fragment.interface);
@@ -213,6 +213,7 @@ impl Net {
         whole.header = Ipv4Header::new(&fields, whole.options.as_deref().unwrap_or_default());
         whole.packet = packet;
         self.counters.count(Counter::IpReasmOks);
+        self.counters.count(Counter::IpInDelivers);
         Some(whole)
     }
 

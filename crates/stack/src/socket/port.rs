@@ -2,7 +2,6 @@
 //!
 //! A port's users are kept as classes with a count, so a listener's ten thousand connections are one entry.
 
-use core::hash::{Hash, Hasher};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use siphasher::sip::SipHasher13;
@@ -43,8 +42,8 @@ const PERTURBATIONS: usize = 4096;
 pub(crate) struct Ports {
     rules: Rules,
     users: Map<u16, SmallVec<[(Binding, u32); 1]>>,
-    key: [u8; 16],
-    /// What was added to each since the beginning, when each was the keyed hash of its index.
+    secret: SipHasher13,
+    /// What was added to each since the beginning. Where a sequence begins is as secret as the hash.
     perturbations: Box<[u32]>,
 }
 
@@ -61,7 +60,7 @@ fn overlap(a: &Binding, b: &Binding) -> bool {
 impl Ports {
     pub fn new(rules: Rules, rng: &mut Rng) -> Ports {
         let perturbations = vec![0; PERTURBATIONS].into_boxed_slice();
-        Ports { rules, users: rng.map(), key: rng.key(), perturbations }
+        Ports { rules, users: rng.map(), secret: SipHasher13::new_with_key(&rng.key()), perturbations }
     }
 
     /// Whether a socket like `new` may not have `port`. A socket that holds it already must not be counted: release first.
@@ -138,10 +137,9 @@ impl Ports {
         binding: Binding,
         mut free: impl FnMut(u16) -> bool,
     ) -> Result<u16> {
-        let hash = self.hash(&(local, remote));
+        let hash = self.hash(local, remote);
         let slot = (hash >> 32) as usize % PERTURBATIONS;
-        let perturbation = self.perturbations[slot].wrapping_add(self.hash(&slot) as u32);
-        let start = (hash as u32).wrapping_add(perturbation);
+        let start = (hash as u32).wrapping_add(self.perturbations[slot]);
         let sharable = |users: Option<&SmallVec<[(Binding, u32); 1]>>| {
             users.is_none_or(|users| users.iter().all(|(old, _)| old.by_connect || !overlap(old, &binding)))
         };
@@ -154,10 +152,21 @@ impl Ports {
         Ok(port)
     }
 
-    fn hash(&self, of: &impl Hash) -> u64 {
-        let mut hasher = SipHasher13::new_with_key(&self.key);
-        of.hash(&mut hasher);
-        hasher.finish()
+    fn hash(&self, local: IpAddr, remote: SocketAddr) -> u64 {
+        let mut bytes = [0; 34];
+        let mut at = 0;
+        let mut put = |part: &[u8]| {
+            bytes[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        };
+        for address in [local, remote.ip()] {
+            match address {
+                IpAddr::V4(ip) => put(&ip.octets()),
+                IpAddr::V6(ip) => put(&ip.octets()),
+            }
+        }
+        put(&remote.port().to_be_bytes());
+        self.secret.hash(&bytes[..at])
     }
 }
 

@@ -26,7 +26,7 @@ use super::shared::{Claim, Common, Cx};
 use super::state::State;
 use super::timers::Deadlines;
 use super::window::ReceiveTuning;
-use crate::net::IpMeta;
+use crate::net::{IpMeta, Path};
 use crate::timer::Timer;
 use crate::{Error, SocketId};
 
@@ -141,6 +141,8 @@ pub(crate) struct Connection {
     pub quote: Option<Box<crate::net::Inbound>>,
 
     pub meta: IpMeta,
+    /// The headers below ours; forgotten when `meta` changes.
+    pub path: Path,
     pub pseudo: Sum,
     pub path_mtu: u16,
     pub advertised_mss: u16,
@@ -166,8 +168,8 @@ pub(crate) struct Stats {
 }
 
 impl Connection {
-    /// A connection in CLOSED, with all of the parts that do not depend on how it opens. `iss` is where its sequence numbers begin.
-    pub fn new(common: Common, flow: Flow, owner: Owner, iss: SeqNumber, cx: &mut Cx<'_>) -> Box<Connection> {
+    /// A connection in CLOSED, with all of the parts that do not depend on how it opens. `iss` is where its sequence numbers begin, `ts_offset` is added to its timestamps.
+    pub fn new(common: Common, flow: Flow, owner: Owner, (iss, ts_offset): (SeqNumber, u32), cx: &Cx<'_>) -> Box<Connection> {
         let meta = IpMeta {
             source: flow.local.address,
             destination: flow.remote.address,
@@ -215,7 +217,7 @@ impl Connection {
             last_ack_sent: zero,
             ts_recent: 0,
             ts_recent_at: cx.now,
-            ts_offset: cx.shared.secrets.timestamp_offset(&flow),
+            ts_offset,
             ack: AckSchedule::new(),
             send: SendBuffer::default(),
             receive: ReceiveBuffer::default(),
@@ -238,6 +240,7 @@ impl Connection {
             port_locked: false,
             quote: None,
             meta,
+            path: Path::default(),
             pseudo,
             path_mtu: 576,
             advertised_mss: 536,

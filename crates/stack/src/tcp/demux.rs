@@ -8,7 +8,7 @@ use wireway_wire::tcp_options::timestamps_only;
 use wireway_wire::{Protocol, SackBlocks, SeqNumber, TcpFlags, TcpHeader, TcpOptions, TcpView};
 
 use super::Tcp;
-use super::flow::{Flow, FlowKey, FlowTarget};
+use super::flow::{Flow, FlowTarget};
 use super::header::{Header, pseudo, write_header};
 use super::input::{Segment, Verdict};
 use super::shared::Cx;
@@ -16,9 +16,12 @@ use super::time_wait::Answer;
 use crate::net::{Inbound, IpMeta, Net};
 use crate::{Counter, DropReason};
 
-/// Takes the header off a segment.
+/// Takes the header off a segment. Options other than timestamps alone are put into `place`.
 #[inline(always)]
-pub(super) fn parse(inbound: &mut Inbound) -> Result<(FlowKey, Segment), DropReason> {
+pub(super) fn parse<'a>(
+    inbound: &mut Inbound,
+    place: &'a mut Option<TcpOptions>,
+) -> Result<Segment<'a>, DropReason> {
     if inbound.broadcast {
         // RFC 9293 §3.9.2.3, MUST-57.
         return Err(DropReason::OtherHost);
@@ -44,16 +47,16 @@ pub(super) fn parse(inbound: &mut Inbound) -> Result<(FlowKey, Segment), DropRea
         _ if view.options.is_empty() && !fields.flags.contains(TcpFlags::SYN) => None,
         _ => {
             let all = TcpOptions::parse(view.options).map_err(|_| DropReason::TcpMalformed)?;
-            options = Some(all);
-            all.timestamps
+            let all = place.insert(all);
+            let timestamps = all.timestamps;
+            options = Some(&*all);
+            timestamps
         }
     };
     let segment_size = packet.offload().segmentation.map(|s| u32::from(s.size));
     packet.trim_front(header_len);
     let len = packet.len() as u32;
-    let ip = &inbound.header;
-    let key = FlowKey::v4(ip.dst(), ip.src(), fields.dst_port, fields.src_port);
-    let segment = Segment {
+    Ok(Segment {
         ports: (fields.dst_port, fields.src_port),
         seq: fields.seq,
         ack: fields.ack,
@@ -63,8 +66,7 @@ pub(super) fn parse(inbound: &mut Inbound) -> Result<(FlowKey, Segment), DropRea
         options,
         len,
         segment_size: segment_size.unwrap_or(len).min(len),
-    };
-    Ok((key, segment))
+    })
 }
 
 impl Tcp {
@@ -75,11 +77,11 @@ impl Tcp {
         now: Instant,
         target: Option<FlowTarget>,
         segment: &Segment,
-        inbound: Inbound,
+        inbound: &mut Inbound,
     ) -> Verdict {
-        let flow = segment.flow(&inbound);
+        let flow = segment.flow(inbound);
         match target {
-            Some(FlowTarget::Request(index)) => self.request_arrives(net, now, index, segment, inbound.packet),
+            Some(FlowTarget::Request(index)) => self.request_arrives(net, now, index, segment, &mut inbound.packet),
             Some(FlowTarget::TimeWait(index)) => self.time_wait_arrives(net, now, index, flow, segment, inbound),
             _ => self.unknown_arrives(net, now, flow, segment, inbound, None),
         }
@@ -93,14 +95,14 @@ impl Tcp {
         now: Instant,
         flow: Flow,
         segment: &Segment,
-        inbound: Inbound,
+        inbound: &mut Inbound,
         iss: Option<SeqNumber>,
     ) -> Verdict {
         let flags = segment.flags;
         if flags.contains(TcpFlags::RST) {
             return Err(DropReason::NoSocket);
         }
-        if let Some(index) = self.find_listener(&flow, &inbound) {
+        if let Some(index) = self.find_listener(&flow, inbound) {
             if flags.contains(TcpFlags::SYN) && !flags.contains(TcpFlags::ACK) {
                 if flags.contains(TcpFlags::FIN) {
                     return Err(DropReason::TcpFlags);
@@ -108,7 +110,7 @@ impl Tcp {
                 return self.syn_arrives(net, now, index, segment, inbound, iss);
             }
             if self.is_cookie(net, now, index, &flow, segment) {
-                return self.cookie_arrives(net, now, index, flow, segment, inbound.packet);
+                return self.cookie_arrives(net, now, index, flow, segment, &mut inbound.packet);
             }
         } else if !inbound.local {
             // Passing traffic that no transparent socket wants is not ours to reset.
@@ -135,7 +137,7 @@ impl Tcp {
         index: u32,
         flow: Flow,
         segment: &Segment,
-        inbound: Inbound,
+        inbound: &mut Inbound,
     ) -> Verdict {
         let Some(entry) = self.time_waits.entries.get_mut(index) else { return Err(DropReason::NoSocket) };
         match entry.segment_arrives(segment, now) {
@@ -163,7 +165,7 @@ impl Tcp {
                 Err(DropReason::TcpTimeWait)
             }
             Answer::Replace(beyond) => {
-                if self.find_listener(&flow, &inbound).is_none() {
+                if self.find_listener(&flow, inbound).is_none() {
                     self.reset_unknown(net, now, &flow, segment);
                     return Err(DropReason::NoSocket);
                 }

@@ -7,6 +7,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
+use siphasher::sip::SipHasher24;
 
 /// One end of a flow.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,15 +91,17 @@ fn bits(address: IpAddr) -> u128 {
 }
 
 impl Flow {
-    /// Feeds a keyed hash.
-    pub fn write_to(&self, hasher: &mut impl Hasher) {
+    /// The flow under a secret, for what must not be guessed.
+    pub fn keyed_hash(&self, secret: &SipHasher24) -> u64 {
         let key = FlowKey::from(self);
-        hasher.write_u64(key.words[0]);
-        // An IPv4 flow is two words, an IPv6 flow five.
-        if self.local.address.is_ipv6() {
-            key.words[1..].iter().for_each(|&word| hasher.write_u64(word));
+        let mut bytes = [0; 36];
+        let (ports, addresses) = bytes.split_at_mut(4);
+        ports.copy_from_slice(&key.ports.to_le_bytes());
+        for (place, word) in addresses.chunks_exact_mut(8).zip(key.words) {
+            place.copy_from_slice(&word.to_le_bytes());
         }
-        hasher.write_u64(u64::from(key.ports));
+        let len = if self.local.address.is_ipv4() { 12 } else { 36 };
+        secret.hash(bytes.get(..len).unwrap_or_default())
     }
 }
 

@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use wireway_packet::software::TCP_CHECKSUM_OFFSET;
 use wireway_packet::{Checksum, Packet};
 use wireway_wire::tcp_options::{TIMESTAMPS_LEN, emit_timestamps};
-use wireway_wire::zerocopy::IntoBytes;
+use wireway_wire::zerocopy::{FromBytes, IntoBytes};
 use wireway_wire::{Protocol, SackBlocks, SeqNumber, Sum, TcpFields, TcpFlags, TcpHeader, TcpOptions};
 
 use super::flow::Flow;
@@ -78,16 +78,13 @@ fn prepend<'p>(packet: &'p mut Packet, header: &Header<'_>, pseudo: Sum, options
         window: header.window,
         urgent: 0,
     };
-    let mut fixed = TcpHeader::new(&fields, options_len);
     let mut sum = pseudo;
     sum.add_u16(total as u16);
-    fixed.checksum.set(sum.fold());
-    packet.prepend(len);
-    packet.offload_mut().checksum = Checksum::Partial { start: 0, offset: TCP_CHECKSUM_OFFSET };
-    let bytes = packet.head_mut();
-    let bytes = bytes.get_mut(..len).unwrap_or_default();
-    if let Some(place) = bytes.get_mut(..TcpHeader::LEN) {
-        place.copy_from_slice(fixed.as_bytes());
+    let checksum = Checksum::Partial { start: 0, offset: TCP_CHECKSUM_OFFSET };
+    let bytes = packet.prepend_with(len, checksum);
+    if let Ok((fixed, _)) = TcpHeader::mut_from_prefix(bytes) {
+        *fixed = TcpHeader::new(&fields, options_len);
+        fixed.checksum.set(sum.fold());
     }
     bytes
 }

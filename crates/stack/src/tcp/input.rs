@@ -5,7 +5,7 @@ use wireway_packet::Packet;
 use wireway_wire::{SeqNumber, TcpFlags, TcpOptions};
 
 use super::connection::{Connection, Pending};
-use super::flow::{Endpoint, Flow};
+use super::flow::{Endpoint, Flow, FlowKey};
 use super::shared::Cx;
 use super::state::State;
 use super::time_wait::PAWS_IDLE;
@@ -13,7 +13,7 @@ use crate::net::Inbound;
 use crate::{Counter, DropReason, Error};
 
 /// A received segment's header, taken apart.
-pub(crate) struct Segment {
+pub(crate) struct Segment<'a> {
     /// Ours and the peer's.
     pub ports: (u16, u16),
     pub seq: SeqNumber,
@@ -23,14 +23,14 @@ pub(crate) struct Segment {
     pub window: u16,
     pub timestamps: Option<(u32, u32)>,
     /// All options, if there are others than timestamps, or if it is a SYN.
-    pub options: Option<TcpOptions>,
+    pub options: Option<&'a TcpOptions>,
     /// Bytes of payload.
     pub len: u32,
     /// Bytes of payload in each of a super-segment's segments; else `len`.
     pub segment_size: u32,
 }
 
-impl Segment {
+impl Segment<'_> {
     /// The sequence number after everything in the segment.
     pub fn end(&self) -> SeqNumber {
         self.seq + self.len + u32::from(self.flags.contains(TcpFlags::SYN)) + u32::from(self.is_fin())
@@ -44,13 +44,20 @@ impl Segment {
         }
     }
 
+    /// The flow as the table's key.
+    #[inline]
+    pub fn key(&self, inbound: &Inbound) -> FlowKey {
+        let ip = &inbound.header;
+        FlowKey::v4(ip.dst(), ip.src(), self.ports.0, self.ports.1)
+    }
+
     pub fn is_fin(&self) -> bool {
         self.flags.contains(TcpFlags::FIN)
     }
 
     /// Whether it tells of data received ahead of a hole.
     pub fn has_sack(&self) -> bool {
-        self.options.as_ref().is_some_and(|options| !options.sack_blocks.is_empty())
+        self.options.is_some_and(|options| !options.sack_blocks.is_empty())
     }
 }
 

@@ -155,10 +155,11 @@ impl Tcp {
     }
 
     /// Takes in a packet whose payload is a TCP segment.
-    pub fn receive(&mut self, net: &mut Net, now: Instant, mut inbound: Inbound) {
+    pub fn receive(&mut self, net: &mut Net, now: Instant, inbound: &mut Inbound) {
         net.counters.count(Counter::TcpInSegs);
-        let verdict = match demux::parse(&mut inbound) {
-            Ok((key, segment)) => match self.flows.find(&key) {
+        let mut options = None;
+        let verdict = match demux::parse(inbound, &mut options) {
+            Ok(segment) => match self.flows.find(&segment.key(inbound)) {
                 Some(FlowTarget::Connection(index)) => {
                     self.connection_arrives(net, now, index, &segment, &mut inbound.packet)
                 }

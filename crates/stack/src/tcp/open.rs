@@ -88,7 +88,7 @@ impl Connection {
         self.last_ack_sent = self.rcv_nxt;
         self.stats.segments_out += 1;
         cx.net.counters.count(Counter::TcpOutSegs);
-        if let Err(error) = cx.net.send_ip(cx.now, &self.meta, packet) {
+        if let Err(error) = cx.net.send_by(cx.now, &mut self.path, &self.meta, packet) {
             self.soft_error = Some(error);
         }
     }
@@ -163,7 +163,7 @@ impl Connection {
         }
         let Some(options) = segment.options else { return Err(DropReason::TcpMalformed) };
         self.take_irs(seq);
-        self.take_options(&PeerOptions::new(&options), cx);
+        self.take_options(&PeerOptions::new(options), cx);
         self.snd_wnd = u32::from(segment.window);
         self.max_snd_wnd = self.snd_wnd;
         self.snd_wl1 = seq;

@@ -195,5 +195,6 @@ impl Connection {
             SocketOption::MaxSegment(_) => self.update_mss(),
             _ => {}
         }
+        self.path = crate::net::Path::default();
     }
 }

@@ -269,7 +269,7 @@ impl Connection {
         self.ack.on_ack_sent();
         self.stats.segments_out += 1;
         cx.net.counters.count(Counter::TcpOutSegs);
-        let result = cx.net.send_ip(cx.now, &self.meta, packet);
+        let result = cx.net.send_by(cx.now, &mut self.path, &self.meta, packet);
         self.meta.confirm = false;
         result
     }

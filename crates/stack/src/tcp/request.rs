@@ -145,7 +145,7 @@ impl Request {
 
     /// Makes a connection of the request, as it is before its acknowledgement is looked at.
     fn to_connection(&self, listener: &Listener, id: SocketId, cx: &mut Cx<'_>) -> Box<Connection> {
-        let mut connection = child(listener, id, self.flow, self.iss, cx);
+        let mut connection = child(listener, id, self.flow, (self.iss, self.ts_offset), cx);
         connection.snd_nxt = self.iss + 1;
         connection.snd_max = self.iss + 1;
         connection.timestamps = true;
@@ -166,7 +166,13 @@ impl Request {
 }
 
 /// A connection of a listener, with its options.
-fn child(listener: &Listener, id: SocketId, flow: Flow, iss: SeqNumber, cx: &mut Cx<'_>) -> Box<Connection> {
+fn child(
+    listener: &Listener,
+    id: SocketId,
+    flow: Flow,
+    numbers: (SeqNumber, u32),
+    cx: &Cx<'_>,
+) -> Box<Connection> {
     let common = Common {
         id,
         domain: listener.common.domain,
@@ -176,7 +182,7 @@ fn child(listener: &Listener, id: SocketId, flow: Flow, iss: SeqNumber, cx: &mut
         receive_buffer_locked: listener.common.receive_buffer_locked,
         send_buffer_locked: listener.common.send_buffer_locked,
     };
-    Connection::new(common, flow, Owner::Listener(listener.common.id), iss, cx)
+    Connection::new(common, flow, Owner::Listener(listener.common.id), numbers, cx)
 }
 
 impl Tcp {
@@ -187,10 +193,10 @@ impl Tcp {
         now: Instant,
         index: u32,
         segment: &Segment,
-        inbound: Inbound,
+        inbound: &mut Inbound,
         iss: Option<SeqNumber>,
     ) -> Verdict {
-        let flow = segment.flow(&inbound);
+        let flow = segment.flow(inbound);
         let Tcp { sockets, shared, .. } = self;
         let Some(Socket::Listener(listener)) = sockets.get_mut(index) else { return Err(DropReason::NoSocket) };
         let mut cx = Cx { net, now, shared };
@@ -199,7 +205,7 @@ impl Tcp {
             cx.net.counters.count(Counter::TcpExtListenDrops);
             return Err(DropReason::TcpListenOverflow);
         }
-        let mut request = Request::new(listener, flow, segment.seq, &segment.options.unwrap_or_default(), &mut cx)?;
+        let mut request = Request::new(listener, flow, segment.seq, &segment.options.copied().unwrap_or_default(), &mut cx)?;
         request.iss = iss.unwrap_or(request.iss);
         if listener.common.options.hold_incoming {
             return self.hold(net, now, index, &request, inbound);
@@ -233,7 +239,7 @@ impl Tcp {
     }
 
     /// A SYN for a listener that holds: a connection that waits for a decision.
-    fn hold(&mut self, net: &mut Net, now: Instant, index: u32, request: &Request, inbound: Inbound) -> Verdict {
+    fn hold(&mut self, net: &mut Net, now: Instant, index: u32, request: &Request, inbound: &mut Inbound) -> Verdict {
         if self.shared.held >= net.settings.tcp_max_syn_backlog {
             net.counters.count(Counter::TcpExtTcpReqQFullDrop);
             return Err(DropReason::TcpSynQueueFull);
@@ -246,7 +252,7 @@ impl Tcp {
             connection.snd_nxt = connection.iss;
             connection.snd_max = connection.iss;
             connection.timing = None;
-            connection.quote = Some(Box::new(inbound));
+            connection.quote = Some(Box::new(inbound.take()));
             self.shared.held += 1;
         }
         self.enqueue(net, id, connection);
@@ -260,7 +266,7 @@ impl Tcp {
         now: Instant,
         at: u32,
         segment: &Segment,
-        packet: Packet,
+        packet: &mut Packet,
     ) -> Verdict {
         let Tcp { requests, shared, .. } = self;
         let Some(request) = requests.get_mut(at) else { return Err(DropReason::NoSocket) };
@@ -367,7 +373,7 @@ impl Tcp {
         index: u32,
         flow: Flow,
         segment: &Segment,
-        packet: Packet,
+        packet: &mut Packet,
     ) -> Verdict {
         let Tcp { sockets, shared, cookies, .. } = self;
         let Some(Socket::Listener(listener)) = sockets.get_mut(index) else { return Err(DropReason::NoSocket) };
@@ -399,12 +405,12 @@ impl Tcp {
         now: Instant,
         request: &Request,
         segment: &Segment,
-        mut packet: Packet,
+        packet: &mut Packet,
     ) -> Verdict {
         let listener = request.listener;
         let id = self.insert_connection(net, now, listener, request)?;
         net.counters.count(Counter::TcpPassiveOpens);
-        let verdict = self.with_connection(net, now, id.index, |c, cx| c.segment_arrives(segment, &mut packet, cx));
+        let verdict = self.with_connection(net, now, id.index, |c, cx| c.segment_arrives(segment, packet, cx));
         self.enqueue(net, listener, id);
         self.settle(net, now, id.index);
         verdict.unwrap_or(Err(DropReason::NoSocket))

@@ -5,7 +5,6 @@
 //! hash of the flow, the peer's sequence number and those. Window scale and SACK-permitted travel in the low bits of our
 //! timestamp, if the peer has one (as on Linux); without timestamps they are given up.
 
-use core::hash::Hasher;
 use core::time::Duration;
 
 use siphasher::sip::SipHasher24;
@@ -38,11 +37,11 @@ impl SynCookies {
     }
 
     fn hash(&self, flow: &Flow, irs: SeqNumber, low: u32) -> u32 {
-        let mut hasher = self.key;
-        flow.write_to(&mut hasher);
-        hasher.write(&irs.0.to_be_bytes());
-        hasher.write(&low.to_be_bytes());
-        (hasher.finish() as u32) << (SIZE_BITS + MINUTE_BITS)
+        let numbers = u64::from(irs.0) << 32 | u64::from(low);
+        let mut both = [0; 16];
+        both[..8].copy_from_slice(&flow.keyed_hash(&self.key).to_le_bytes());
+        both[8..].copy_from_slice(&numbers.to_le_bytes());
+        (self.key.hash(&both) as u32) << (SIZE_BITS + MINUTE_BITS)
     }
 
     /// The initial sequence number that stands for a half-open connection.
