@@ -383,11 +383,17 @@ impl Packet {
     }
 
     /// Adds the bytes from offset `at` to the packet's end to an Internet checksum.
+    #[inline]
     pub fn sum(&self, at: usize, mut sum: Sum) -> Sum {
-        if self.body.chain.is_empty() {
-            sum.add_bytes(self.head().get(at..).unwrap_or_default());
+        let head = self.head();
+        if head.len() == self.len() {
+            sum.add_bytes(head.get(at..).unwrap_or_default());
             return sum;
         }
+        self.sum_parts(at, sum)
+    }
+
+    fn sum_parts(&self, at: usize, mut sum: Sum) -> Sum {
         let mut skip = at;
         for part in self.parts() {
             if skip >= part.len() {

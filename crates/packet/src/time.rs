@@ -44,6 +44,11 @@ impl Instant {
         self.0 / 1_000_000
     }
 
+    /// Nanoseconds from `earlier` to `self`; 0 if `earlier` is later.
+    pub const fn nanos_since(self, earlier: Instant) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// The time from `earlier` to `self`; zero if `earlier` is later.
     pub const fn since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

@@ -7,10 +7,10 @@
 use core::net::IpAddr;
 
 use wireway_packet::{Instant, Packet};
-use wireway_wire::{MacAddr, Protocol};
+use wireway_wire::{EthernetHeader, MacAddr, Protocol};
 
 use crate::interface::{Cidr, Interface, InterfaceInfo};
-use crate::net::{IcmpError, IcmpInbound, Inbound, NeighbourInfo, Net, RouteEntry};
+use crate::net::{IcmpError, IcmpInbound, Inbound, LinkDestination, NeighbourInfo, Net, RouteEntry};
 use crate::raw::Raw;
 use crate::socket::SocketFamily;
 use crate::socket::redirect::Redirects;
@@ -46,19 +46,33 @@ impl Host {
 
     /// Takes in one frame that `interface` received.
     pub fn receive(&mut self, now: Instant, interface: InterfaceId, packet: Packet) {
-        if let Some(mut inbound) = self.net.receive(now, interface, packet) {
-            self.dispatch(now, &mut inbound);
+        if let Some((link, frame)) = self.net.receive_frame(now, interface, packet) {
+            self.receive_ip(now, interface, link, EthernetHeader::LEN, frame);
         }
     }
 
-    /// Hands a packet to its protocol. TCP takes of it what it wants, others all of it: it is not moved about on the way.
-    fn dispatch(&mut self, now: Instant, inbound: &mut Inbound) {
+    /// Takes in an IP packet that begins `skip` bytes into `packet`. What becomes of it is built in one place, not moved about.
+    fn receive_ip(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        link: LinkDestination,
+        skip: usize,
+        packet: Packet,
+    ) {
+        let Some(mut inbound) = self.net.receive_ipv4(now, interface, link, skip, packet) else { return };
         if inbound.header.is_fragment() {
-            if let Some(mut whole) = self.net.reassemble(now, inbound.take()) {
-                self.dispatch(now, &mut whole);
+            match self.net.reassemble(now, inbound.take()) {
+                Some(whole) => inbound = whole,
+                None => return,
             }
-            return;
         }
+        self.dispatch(now, &mut inbound);
+    }
+
+    /// Hands a packet to its protocol: TCP takes of it what it wants, others all of it.
+    #[inline(always)]
+    fn dispatch(&mut self, now: Instant, inbound: &mut Inbound) {
         let copied = self.raw.receive(&mut self.net, inbound);
         match Protocol(inbound.protocol) {
             Protocol::TCP => self.tcp.receive(&mut self.net, now, inbound),
@@ -107,11 +121,8 @@ impl Host {
             }
         }
         for _ in 0..self.net.settings.netdev_budget.max(1) {
-            match self.net.receive_looped(now) {
-                Some(Some(mut inbound)) => self.dispatch(now, &mut inbound),
-                Some(None) => {}
-                None => break,
-            }
+            let Some(packet) = self.net.take_looped() else { break };
+            self.receive_ip(now, InterfaceId::LOOPBACK, LinkDestination::Host, 0, packet);
         }
         self.tcp.flush(&mut self.net, now);
     }

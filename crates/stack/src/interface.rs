@@ -13,6 +13,11 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InterfaceId(pub u16);
 
+impl InterfaceId {
+    /// `lo`: every host has it.
+    pub const LOOPBACK: InterfaceId = InterfaceId(0);
+}
+
 /// An address with the length of its network's prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cidr {

@@ -1,7 +1,7 @@
 //! Layers 2 and 3 of a host, and what every protocol needs: settings, counters, randomness, timers, events.
 //!
 //! A transport sends by [`Net::send_ip`] and asks [`Net::route`] where a packet would go; what it is to receive comes
-//! back from [`Net::receive`] as an [`Inbound`].
+//! in is handed to it as an [`Inbound`].
 //!
 //! | file | what |
 //! | --- | --- |
@@ -40,6 +40,7 @@ use crate::rng::{Map, Rng};
 use crate::timer::{TimerKey, Timers};
 use crate::{Error, InterfaceConfig, InterfaceId, Result, Settings, Usage};
 
+pub(crate) use ethernet::LinkDestination;
 pub(crate) use icmp::IcmpInbound;
 pub use neighbour::{NeighbourInfo, NeighbourState};
 pub use route::RouteEntry;
@@ -238,7 +239,7 @@ impl Net {
             backlog: VecDeque::new(),
             rng,
         };
-        net.install_address(InterfaceId(0), Cidr { address: Ipv4Addr::LOCALHOST.into(), prefix_len: 8 });
+        net.install_address(InterfaceId::LOOPBACK, Cidr { address: Ipv4Addr::LOCALHOST.into(), prefix_len: 8 });
         net
     }
 
@@ -273,7 +274,7 @@ impl Net {
     pub fn add_route(&mut self, entry: RouteEntry) -> Result<()> {
         self.interface(entry.interface).ok_or(Error::NoDevice)?;
         let one_family = entry.gateway.is_none_or(|g| g.is_ipv4() == entry.destination.address.is_ipv4());
-        if !entry.destination.is_valid() || !one_family || entry.interface == InterfaceId(0) {
+        if !entry.destination.is_valid() || !one_family || entry.interface == InterfaceId::LOOPBACK {
             return Err(Error::InvalidArgument);
         }
         if self.routes.list().contains(&entry) {

@@ -4,21 +4,27 @@ use wireway_packet::{Instant, Packet};
 use wireway_wire::zerocopy::IntoBytes;
 use wireway_wire::{EtherType, EthernetHeader, Ipv4Header, MacAddr};
 
-use super::{Inbound, Net};
+use super::Net;
 use crate::counters::DropReason;
 use crate::{Error, InterfaceId, Result};
 
 /// Whom a frame was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LinkDestination {
+pub(crate) enum LinkDestination {
     Host,
     /// Broadcast or multicast.
     Group,
 }
 
 impl Net {
-    /// Takes a frame in; what a transport is to receive comes back, or a fragment of it for `reassemble`.
-    pub fn receive(&mut self, now: Instant, interface: InterfaceId, mut frame: Packet) -> Option<Inbound> {
+    /// Takes a frame in; one that carries IP comes back, with its header, and whom it was for.
+    #[inline]
+    pub fn receive_frame(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        mut frame: Packet,
+    ) -> Option<(LinkDestination, Packet)> {
         let at = self.interfaces.get_mut(usize::from(interface.0))?;
         at.statistics.rx_packets += 1;
         at.statistics.rx_bytes += frame.len() as u64;
@@ -44,7 +50,7 @@ impl Net {
             return None;
         };
         match ethertype {
-            EtherType::IPV4 => return self.receive_ipv4(now, interface, link, EthernetHeader::LEN, frame),
+            EtherType::IPV4 => return Some((link, frame)),
             EtherType::ARP => {
                 frame.trim_front(EthernetHeader::LEN);
                 self.receive_arp(now, interface, frame);

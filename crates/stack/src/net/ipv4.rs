@@ -27,7 +27,8 @@ pub(super) struct Output {
 
 impl Net {
     /// Takes in an IPv4 packet that begins `skip` bytes into `packet`; what a transport is to receive comes back, or a fragment of it.
-    pub(super) fn receive_ipv4(
+    #[inline(always)]
+    pub fn receive_ipv4(
         &mut self,
         now: Instant,
         interface: InterfaceId,
@@ -303,14 +304,14 @@ impl Net {
         Ok(())
     }
 
-    /// The next packet on `lo`, taken in.
-    pub fn receive_looped(&mut self, now: Instant) -> Option<Option<Inbound>> {
+    /// The next packet on `lo`, which begins with its IP header.
+    pub fn take_looped(&mut self) -> Option<Packet> {
         let packet = self.backlog.pop_front()?;
         if let Some(lo) = self.interfaces.first_mut() {
             lo.statistics.rx_packets += 1;
             lo.statistics.rx_bytes += packet.len() as u64;
         }
-        Some(self.receive_ipv4(now, InterfaceId(0), LinkDestination::Host, 0, packet))
+        Some(packet)
     }
 
     /// Hands a packet with its IP header to layer 2.

@@ -167,7 +167,7 @@ impl Net {
                 IpAddr::V4(ip) if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
                 other => other,
             };
-            return Ok((self.route_by(InterfaceId(0), source, RouteKind::Local)?, destination));
+            return Ok((self.route_by(InterfaceId::LOOPBACK, source, RouteKind::Local)?, destination));
         }
         let kind = match destination {
             IpAddr::V4(ip) if ip.is_multicast() => RouteKind::Multicast,
@@ -180,7 +180,7 @@ impl Net {
             (None, Some(interface)) => (interface, None, None),
             (None, None) => return Err(Error::NetworkUnreachable),
         };
-        if interface == InterfaceId(0) {
+        if interface == InterfaceId::LOOPBACK {
             return Err(Error::NetworkUnreachable);
         }
         let next_hop = gateway.filter(|_| kind == RouteKind::Unicast).unwrap_or(destination);
@@ -229,7 +229,7 @@ impl Net {
         if let Some(broadcast) = cidr.broadcast() {
             *self.broadcasts.entry(broadcast).or_insert(0) += 1;
         }
-        if interface != InterfaceId(0) {
+        if interface != InterfaceId::LOOPBACK {
             let source = Some(cidr.address);
             self.routes.add(RouteEntry { destination: cidr, gateway: None, interface, metric: 0, source });
         }

@@ -121,7 +121,7 @@ impl Net {
     }
 
     /// Puts a packet with a template's headers into an interface's queue.
-    #[inline]
+    #[inline(always)]
     fn transmit_alike(
         &mut self,
         interface: InterfaceId,

@@ -47,7 +47,7 @@ impl AckSchedule {
 
     /// Data was sent: if it followed received data closely, it is likely an answer.
     pub fn on_data_sent(&mut self, now: Instant, last_received: Instant) {
-        if now.since(last_received) < DELAY {
+        if now < last_received + DELAY {
             self.interactive = true;
         }
     }
@@ -211,7 +211,7 @@ impl Connection {
         match self.timing {
             Some(timing) if segment.ack.geq(timing.until) => {
                 self.timing = None;
-                self.rtt.sample(now.since(timing.since));
+                self.rtt.sample_nanos(now.nanos_since(timing.since));
             }
             Some(_) => {}
             None => {

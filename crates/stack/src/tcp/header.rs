@@ -35,6 +35,7 @@ pub(crate) fn pseudo(flow: &Flow) -> Sum {
 
 /// Puts `header` in front of `packet`; the checksum is left to whoever transmits it, with `pseudo`, the sum of the pseudo header
 /// without the length, as its start. Returns the header's length.
+#[inline(always)]
 pub(crate) fn write_header(packet: &mut Packet, header: &Header<'_>, pseudo: Sum) -> usize {
     if header.sack.is_empty() {
         match header.timestamps {
@@ -57,6 +58,7 @@ pub(crate) fn write_header(packet: &mut Packet, header: &Header<'_>, pseudo: Sum
 }
 
 /// As [`write_header`], with any options.
+#[inline(never)]
 pub(crate) fn write_header_with(packet: &mut Packet, header: &Header<'_>, options: &TcpOptions, pseudo: Sum) -> usize {
     let len = options.len();
     let bytes = prepend(packet, header, pseudo, len);
@@ -66,6 +68,7 @@ pub(crate) fn write_header_with(packet: &mut Packet, header: &Header<'_>, option
     TcpHeader::LEN + len
 }
 
+#[inline(always)]
 fn prepend<'p>(packet: &'p mut Packet, header: &Header<'_>, pseudo: Sum, options_len: usize) -> &'p mut [u8] {
     let len = TcpHeader::LEN + options_len;
     let total = packet.len() + len;

@@ -354,7 +354,7 @@ impl Connection {
     }
 
     /// Appends in-order bytes to the receive buffer.
-    #[inline]
+    #[inline(always)]
     fn accept(&mut self, packet: &mut Packet, segment_size: u32, echo: Option<u32>, cx: &mut Cx<'_>) {
         let len = packet.len() as u32;
         let limit = self.receive_memory_limit();

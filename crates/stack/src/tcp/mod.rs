@@ -155,6 +155,7 @@ impl Tcp {
     }
 
     /// Takes in a packet whose payload is a TCP segment.
+    #[inline(always)]
     pub fn receive(&mut self, net: &mut Net, now: Instant, inbound: &mut Inbound) {
         net.counters.count(Counter::TcpInSegs);
         let mut options = None;

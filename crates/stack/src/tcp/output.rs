@@ -88,11 +88,12 @@ impl Connection {
             return;
         }
         let end = self.data_end();
-        if self.flight() == 0 && end.gt(self.snd_nxt) {
-            let (idle, rto) = (cx.now.since(self.last_sent), self.rtt.base());
-            if idle > rto && self.retries == 0 {
-                self.congestion.on_idle(idle, rto, self.send_mss());
-            }
+        if self.flight() == 0
+            && end.gt(self.snd_nxt)
+            && self.rtt.is_idle(self.last_sent, cx.now)
+            && self.retries == 0
+        {
+            self.congestion.on_idle(cx.now.since(self.last_sent), self.rtt.base(), self.send_mss());
         }
         let mut mss = self.send_mss();
         let mut corked = false;
@@ -226,6 +227,7 @@ impl Connection {
     }
 
     /// Puts the header in front of `packet`, with the current acknowledgement and window, and sends it.
+    #[inline]
     pub fn send_packet(
         &mut self,
         seq: SeqNumber,
@@ -237,6 +239,7 @@ impl Connection {
         self.send_raw(seq, flags, window, packet, cx)
     }
 
+    #[inline]
     fn send_raw(
         &mut self,
         seq: SeqNumber,

@@ -35,7 +35,12 @@ impl RttEstimator {
     /// Takes in one measured round trip (RFC 6298 §2.2, §2.3). The caller keeps Karn's rule: never of a retransmitted
     /// segment, unless timestamps tell which copy was acknowledged.
     pub fn sample(&mut self, rtt: Duration) {
-        let rtt = (rtt.as_nanos() as u64).max(1);
+        self.sample_nanos(rtt.as_nanos() as u64);
+    }
+
+    /// As [`sample`](Self::sample), in nanoseconds.
+    pub fn sample_nanos(&mut self, rtt: u64) {
+        let rtt = rtt.max(1);
         // Only a valid sample ends backing off (RFC 6298 §5.7's last paragraph, Karn).
         self.backoff = 0;
         if self.srtt == 0 {
@@ -62,8 +67,22 @@ impl RttEstimator {
 
     /// The time-out to use now.
     pub fn timeout(&self) -> Duration {
+        Duration::from_nanos(self.timeout_nanos())
+    }
+
+    fn timeout_nanos(&self) -> u64 {
         let backed_off = self.rto.saturating_mul(1 << self.backoff.min(16));
-        Duration::from_nanos(backed_off.min(RTO_MAX.as_nanos() as u64))
+        backed_off.min(RTO_MAX.as_nanos() as u64)
+    }
+
+    /// When what is sent now is overdue.
+    pub fn deadline(&self, now: Instant) -> Instant {
+        Instant::from_nanos(now.as_nanos().saturating_add(self.timeout_nanos()))
+    }
+
+    /// Whether nothing was sent for a time-out (without backing off) since `last_sent`.
+    pub fn is_idle(&self, last_sent: Instant, now: Instant) -> bool {
+        now.nanos_since(last_sent) > self.rto
     }
 
     /// The time-out without backing off.

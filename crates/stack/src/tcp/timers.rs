@@ -87,7 +87,7 @@ impl Connection {
 
     /// Starts the retransmission timer anew (RFC 6298 §5.1, §5.3).
     pub fn restart_retransmit_timer(&mut self, now: Instant) {
-        self.deadlines.retransmit = now + self.rtt.timeout();
+        self.deadlines.retransmit = self.rtt.deadline(now);
     }
 
     fn on_retransmit_timer(&mut self, cx: &mut Cx<'_>) {
