@@ -52,14 +52,7 @@ impl Host {
     }
 
     /// Takes in an IP packet that begins `skip` bytes into `packet`. What becomes of it is built in one place, not moved about.
-    fn receive_ip(
-        &mut self,
-        now: Instant,
-        interface: InterfaceId,
-        link: LinkDestination,
-        skip: usize,
-        packet: Packet,
-    ) {
+    fn receive_ip(&mut self, now: Instant, interface: InterfaceId, link: LinkDestination, skip: usize, packet: Packet) {
         let Some(mut inbound) = self.net.receive_ipv4(now, interface, link, skip, packet) else { return };
         if inbound.header.is_fragment() {
             match self.net.reassemble(now, inbound.take()) {

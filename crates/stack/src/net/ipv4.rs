@@ -5,7 +5,9 @@ use core::net::{IpAddr, Ipv4Addr};
 use wireway_packet::software::{complete_checksum, segment_count};
 use wireway_packet::{Instant, Packet};
 use wireway_wire::zerocopy::{IntoBytes, transmute};
-use wireway_wire::{EtherType, Icmpv4Type, Ipv4Fields, Ipv4Header, Ipv4Option, Ipv4View, MacAddr, Malformed, Protocol, Sum};
+use wireway_wire::{
+    EtherType, Icmpv4Type, Ipv4Fields, Ipv4Header, Ipv4Option, Ipv4View, MacAddr, Malformed, Protocol, Sum,
+};
 
 use super::ethernet::LinkDestination;
 use super::neighbour::NeighbourRef;

@@ -203,7 +203,8 @@ impl Tcp {
         };
         let mut cx = Cx { net, now, shared };
         let iss = floor.unwrap_or_else(|| cx.shared.secrets.isn(&flow, now));
-        let mut connection = Connection::new(idle.common, flow, Owner::Program, (iss, cx.shared.secrets.timestamp_offset(&flow)), &cx);
+        let mut connection =
+            Connection::new(idle.common, flow, Owner::Program, (iss, cx.shared.secrets.timestamp_offset(&flow)), &cx);
         connection.claim = Some(claim);
         connection.port_locked = old_claim.is_some();
         connection.common.error = None;

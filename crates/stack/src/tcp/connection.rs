@@ -169,7 +169,13 @@ pub(crate) struct Stats {
 
 impl Connection {
     /// A connection in CLOSED, with all of the parts that do not depend on how it opens. `iss` is where its sequence numbers begin, `ts_offset` is added to its timestamps.
-    pub fn new(common: Common, flow: Flow, owner: Owner, (iss, ts_offset): (SeqNumber, u32), cx: &Cx<'_>) -> Box<Connection> {
+    pub fn new(
+        common: Common,
+        flow: Flow,
+        owner: Owner,
+        (iss, ts_offset): (SeqNumber, u32),
+        cx: &Cx<'_>,
+    ) -> Box<Connection> {
         let meta = IpMeta {
             source: flow.local.address,
             destination: flow.remote.address,

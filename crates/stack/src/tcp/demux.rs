@@ -18,10 +18,7 @@ use crate::{Counter, DropReason};
 
 /// Takes the header off a segment. Options other than timestamps alone are put into `place`.
 #[inline(always)]
-pub(super) fn parse<'a>(
-    inbound: &mut Inbound,
-    place: &'a mut Option<TcpOptions>,
-) -> Result<Segment<'a>, DropReason> {
+pub(super) fn parse<'a>(inbound: &mut Inbound, place: &'a mut Option<TcpOptions>) -> Result<Segment<'a>, DropReason> {
     if inbound.broadcast {
         // RFC 9293 §3.9.2.3, MUST-57.
         return Err(DropReason::OtherHost);

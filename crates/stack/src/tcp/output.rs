@@ -88,11 +88,7 @@ impl Connection {
             return;
         }
         let end = self.data_end();
-        if self.flight() == 0
-            && end.gt(self.snd_nxt)
-            && self.rtt.is_idle(self.last_sent, cx.now)
-            && self.retries == 0
-        {
+        if self.flight() == 0 && end.gt(self.snd_nxt) && self.rtt.is_idle(self.last_sent, cx.now) && self.retries == 0 {
             self.congestion.on_idle(cx.now.since(self.last_sent), self.rtt.base(), self.send_mss());
         }
         let mut mss = self.send_mss();

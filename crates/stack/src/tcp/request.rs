@@ -166,13 +166,7 @@ impl Request {
 }
 
 /// A connection of a listener, with its options.
-fn child(
-    listener: &Listener,
-    id: SocketId,
-    flow: Flow,
-    numbers: (SeqNumber, u32),
-    cx: &Cx<'_>,
-) -> Box<Connection> {
+fn child(listener: &Listener, id: SocketId, flow: Flow, numbers: (SeqNumber, u32), cx: &Cx<'_>) -> Box<Connection> {
     let common = Common {
         id,
         domain: listener.common.domain,
@@ -205,7 +199,8 @@ impl Tcp {
             cx.net.counters.count(Counter::TcpExtListenDrops);
             return Err(DropReason::TcpListenOverflow);
         }
-        let mut request = Request::new(listener, flow, segment.seq, &segment.options.copied().unwrap_or_default(), &mut cx)?;
+        let mut request =
+            Request::new(listener, flow, segment.seq, &segment.options.copied().unwrap_or_default(), &mut cx)?;
         request.iss = iss.unwrap_or(request.iss);
         if listener.common.options.hold_incoming {
             return self.hold(net, now, index, &request, inbound);
