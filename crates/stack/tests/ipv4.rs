@@ -134,7 +134,7 @@ fn source_routes_are_refused() {
 
 #[test]
 fn malformed_options_are_told_with_their_place() {
-    for (options, place) in [(&[1, 7, 200, 0][..], 21), (&[7, 1, 0, 0], 20), (&[68, 4, 1, 0], 20), (&[1, 1, 1, 7], 23)]
+    for (options, place) in [(&[1, 7, 200, 0][..], 21), (&[7, 1, 0, 0], 20), (&[68, 4, 1, 0], 22), (&[1, 1, 1, 7], 23)]
     {
         let mut bench = Bench::resolved();
         bench.receive(&with_options(options));
@@ -454,9 +454,13 @@ fn waiting_fragments_are_bounded_in_memory() {
 #[test]
 fn ecn_of_fragments_is_combined() {
     // RFC 3168 §5.3: one marked fragment marks the whole; a mark beside "not capable" is a contradiction.
-    for (ecn, result) in
-        [([2, 2, 3, 2], Some(3)), ([0, 0, 0, 0], Some(0)), ([1, 2, 1, 2], Some(2)), ([0, 3, 0, 0], None)]
-    {
+    for (ecn, result) in [
+        ([2, 2, 3, 2], Some(3)),
+        ([0, 0, 0, 0], Some(0)),
+        ([1, 2, 1, 2], Some(1)),
+        ([2, 1, 1, 2], Some(2)),
+        ([0, 3, 0, 0], None),
+    ] {
         let (mut bench, socket, pieces) = cut();
         for (piece, ecn) in pieces.iter().zip(ecn) {
             let (view, payload) = Ipv4View::parse(piece).unwrap();

@@ -417,16 +417,21 @@ enum OptionFault {
 fn check_options(options: &[u8]) -> Result<(), OptionFault> {
     let mut at = Ipv4Header::LEN;
     for option in wireway_wire::Ipv4OptionIter::new(options) {
-        let malformed = OptionFault::Malformed(at as u8);
-        let Ok(option) = option else { return Err(malformed) };
+        let malformed = |byte: usize| Err(OptionFault::Malformed((at + byte) as u8));
+        let Ok(option) = option else { return malformed(0) };
+        let len = option.data.len() + 2;
+        // Where a pointer points, counted from the option's first byte; it must leave room for an entry.
+        let pointer = option.data.first().map(|&pointer| usize::from(pointer));
+        let misplaced = |first: usize| pointer.is_some_and(|p| p < first || p <= len && p + 3 > len);
         match option.kind {
             Ipv4Option::LOOSE_SOURCE_ROUTE | Ipv4Option::STRICT_SOURCE_ROUTE => return Err(OptionFault::SourceRoute),
-            // Their pointer counts from the option's first byte, and points behind itself.
-            Ipv4Option::RECORD_ROUTE if option.data.first().is_none_or(|&p| p < 4) => return Err(malformed),
-            Ipv4Option::TIMESTAMP if option.data.first().is_none_or(|&p| p < 5) => return Err(malformed),
+            Ipv4Option::RECORD_ROUTE if len < 3 => return malformed(1),
+            Ipv4Option::TIMESTAMP if len < 4 => return malformed(1),
+            Ipv4Option::RECORD_ROUTE if misplaced(4) => return malformed(2),
+            Ipv4Option::TIMESTAMP if misplaced(5) => return malformed(2),
             _ => {}
         }
-        at += if option.kind == Ipv4Option::NOP { 1 } else { option.data.len() + 2 };
+        at += if option.kind == Ipv4Option::NOP { 1 } else { len };
     }
     Ok(())
 }

@@ -132,8 +132,8 @@ impl Datagram {
     fn ecn(&self) -> Option<u8> {
         match self.ecn {
             0b0001 => Some(0),
-            0b0010 => Some(1),
-            0b0100 | 0b0110 => Some(2),
+            // Mixed ones say the same; the first fragment's is taken, as by Linux.
+            0b0010 | 0b0100 | 0b0110 => self.first.as_ref().map(|first| first.tos & 3),
             // Some were marked, and none was without ECN.
             bits if bits & 0b1001 == 0b1000 => Some(3),
             _ => None,
