@@ -66,6 +66,29 @@ impl Bench {
 }
 
 #[test]
+fn a_listener_answers_only_what_opens_or_acknowledges() {
+    let mut b = bench();
+    b.listen(80);
+    let peer = tcp_common::wire::Peer { sport: 5000, dport: 80, seq: 1, ack: 7, window: 0, timestamps: None };
+    let fin = TcpFlags::FIN;
+    for flags in [TcpFlags::empty(), fin, fin | TcpFlags::PSH | TcpFlags::URG, SYN | fin, RST, RST | ACK] {
+        b.inject(&peer.seg(flags, b"data"));
+        b.expect_nothing();
+    }
+    for flags in [ACK, fin | ACK, SYN | ACK] {
+        b.inject(&peer.seg(flags, b"data"));
+        let rst = b.expect();
+        assert_eq!((rst.flags, rst.seq), (RST, 7));
+    }
+    // An option whose length lies ends the options, and not the attempt.
+    let mut syn = peer.seg(SYN, &[]);
+    syn.options = vec![4, 2, 2, 0, 2, 4, 1, 0];
+    b.inject(&syn);
+    let options = b.expect().options();
+    assert_eq!((options.sack_permitted, options.timestamps), (true, None));
+}
+
+#[test]
 fn the_syn_ack_s_window_and_options() {
     let mut b = bench();
     b.listen(80);
@@ -254,6 +277,33 @@ fn out_of_order_is_acknowledged_at_once_with_sack() {
     assert_eq!((ack.ack, ack.options().sack_blocks.len()), (at(400), 0));
     let got = b.recv(id).unwrap();
     assert!(got.iter().enumerate().all(|(i, &byte)| byte == (i / 100 * 100) as u8) && got.len() == 400);
+}
+
+#[test]
+fn partial_duplicates_and_fins_are_told_with_sack() {
+    let mut b = bench();
+    let (_, _, mut peer) = b.accept(&TcpOptions { sack_permitted: true, ..plain() });
+    let start = peer.seq;
+    let mut put = |b: &mut Bench, flags: TcpFlags, offset: u32, len: usize| {
+        peer.seq = start + offset;
+        b.inject(&peer.seg(flags, &vec![7; len]));
+        b.expect()
+    };
+    let range = |from: u32, to: u32| (s(start + from), s(start + to));
+    put(&mut b, ACK, 0, 100);
+    put(&mut b, ACK, 200, 100);
+    // Known at its start, and the hole is filled; then an island within what fills a hole (RFC 2883 §4).
+    let ack = put(&mut b, ACK, 50, 150);
+    assert_eq!((ack.ack, &ack.options().sack_blocks[..]), (start + 300, &[range(50, 100)][..]));
+    put(&mut b, ACK, 400, 100);
+    let ack = put(&mut b, ACK, 300, 300);
+    assert_eq!((ack.ack, &ack.options().sack_blocks[..]), (start + 600, &[range(400, 500)][..]));
+    // A FIN takes up a number in blocks too.
+    let ack = put(&mut b, TcpFlags::FIN | ACK, 700, 100);
+    assert_eq!((ack.ack, &ack.options().sack_blocks[..]), (start + 600, &[range(700, 801)][..]));
+    assert_eq!(put(&mut b, ACK, 600, 100).ack, start + 801);
+    let ack = put(&mut b, TcpFlags::FIN | ACK, 700, 100);
+    assert_eq!((ack.ack, &ack.options().sack_blocks[..]), (start + 801, &[range(700, 801)][..]));
 }
 
 #[test]

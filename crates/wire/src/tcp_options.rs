@@ -197,19 +197,33 @@ impl TcpOptions {
         Self::parse_any(options)
     }
 
+    /// Reads the options up to the first whose length lies; what follows counts for nothing (RFC 9293 §3.1, MUST-7: prepared for
+    /// it; as Linux does).
+    pub fn parse_prefix(options: &[u8]) -> Self {
+        let mut parsed = Self::default();
+        for option in TcpOptionIter::new(options).map_while(Result::ok) {
+            parsed.add(option);
+        }
+        parsed
+    }
+
     fn parse_any(options: &[u8]) -> Result<Self, Malformed> {
         let mut parsed = Self::default();
         for option in TcpOptionIter::new(options) {
-            match option? {
-                TcpOption::MaximumSegmentSize(mss) => parsed.mss = Some(mss),
-                TcpOption::WindowScale(shift) => parsed.window_scale = Some(shift),
-                TcpOption::SackPermitted => parsed.sack_permitted = true,
-                TcpOption::Sack(blocks) => parsed.sack_blocks = blocks,
-                TcpOption::Timestamps(value, echo) => parsed.timestamps = Some((value, echo)),
-                TcpOption::Other { .. } => {}
-            }
+            parsed.add(option?);
         }
         Ok(parsed)
+    }
+
+    fn add(&mut self, option: TcpOption<'_>) {
+        match option {
+            TcpOption::MaximumSegmentSize(mss) => self.mss = Some(mss),
+            TcpOption::WindowScale(shift) => self.window_scale = Some(shift),
+            TcpOption::SackPermitted => self.sack_permitted = true,
+            TcpOption::Sack(blocks) => self.sack_blocks = blocks,
+            TcpOption::Timestamps(value, echo) => self.timestamps = Some((value, echo)),
+            TcpOption::Other { .. } => {}
+        }
     }
 
     /// The bytes that [`TcpOptions::emit`] writes, a multiple of 4 and at most 40.

@@ -55,7 +55,8 @@ fn flags_for_a_listener() {
         let expect = match opens {
             true if has(flags, TcpFlags::FIN) => Some(R::TcpFlags),
             true => None,
-            false => Some(R::NoSocket),
+            false if flags.intersects(TcpFlags::ACK | TcpFlags::RST) => Some(R::NoSocket),
+            false => Some(R::TcpFlags),
         };
         world.attack(Case::new(format!("{flags} for a listener"), [frame], expect.as_slice()));
     }
@@ -69,7 +70,8 @@ fn flags_for_a_half_open_connection() {
     let irs = SeqNumber(1_000_000);
     let mut syn = segment((5000, PORT), TcpFlags::SYN);
     syn.seq = irs;
-    world.attack(Case::accept("SYN", FORGE.tcp(&syn, &[], &[])));
+    let opening = FORGE.tcp(&syn, &[], &[]);
+    world.attack(Case::accept("SYN", opening.clone()));
     for (offset, acceptable) in [(1, true), (2, true), (100, true), (0, false), (1 << 20, false), (1 << 31, false)] {
         for flags in every_flag() {
             if has(flags, TcpFlags::RST) && offset == 1 {
@@ -84,11 +86,17 @@ fn flags_for_a_half_open_connection() {
                 false if offset == 0 && syn && !ack && !rst => None,
                 false => Some(R::TcpInvalidSequence),
                 true if rst => Some(R::TcpInvalidSequence),
-                true if syn || !ack => Some(R::TcpFlags),
+                true if syn => Some(R::TcpInvalidSyn),
+                true if !ack => Some(R::TcpFlags),
                 true => Some(R::TcpInvalidAckSequence),
             };
             let dropped = inject(&mut world, FORGE.tcp(&fields, &[], &[]));
             assert_eq!(dropped, expect.as_slice(), "{flags} at {offset}");
+            if expect == Some(R::TcpInvalidSyn) {
+                // That ends it (RFC 9293 §3.10.7.4, fourth).
+                assert_eq!(world.net.host(world.victim).usage().tcp_half_open, 0);
+                assert_eq!(inject(&mut world, opening.clone()), []);
+            }
             assert_eq!(world.net.host(world.victim).usage().tcp_half_open, 1);
         }
         world.tick();
@@ -258,14 +266,16 @@ fn options() {
     let live = world.live();
     for flags in [TcpFlags::SYN, TcpFlags::ACK] {
         for (forge, ports) in [(FORGE, (5000, PORT)), (SPOOF, (live.port, PORT))] {
+            // What becomes of it without options becomes of it with such.
+            let expect = inject(&mut world, forge.tcp(&segment(ports, flags), &[], &[]));
             for kind in 2..=255u8 {
                 for len in (0..2u8).chain(9..=255) {
                     let options = [kind, len, 0, 0, 0, 0, 0, 0];
-                    let frame = forge.tcp(&segment(ports, flags), &options, &[]);
-                    world.inject_dropped(format!("{flags} with option {kind} of length {len}"), frame, R::TcpMalformed);
+                    let dropped = inject(&mut world, forge.tcp(&segment(ports, flags), &options, &[]));
+                    assert_eq!(dropped, expect, "{flags} with option {kind} of length {len}");
                 }
-                let frame = forge.tcp(&segment(ports, flags), &[1, 1, 1, kind], &[]);
-                world.inject_dropped(format!("{flags} with option {kind} without a length"), frame, R::TcpMalformed);
+                let dropped = inject(&mut world, forge.tcp(&segment(ports, flags), &[1, 1, 1, kind], &[]));
+                assert_eq!(dropped, expect, "{flags} with option {kind} without a length");
                 if kind % 16 == 0 {
                     world.tick();
                 }

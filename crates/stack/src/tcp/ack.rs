@@ -52,6 +52,11 @@ impl AckSchedule {
         }
     }
 
+    /// Something of ours is expected to go soon.
+    pub fn expect_answer(&mut self) {
+        self.interactive = true;
+    }
+
     pub fn on_ack_sent(&mut self) {
         self.quick = self.quick.saturating_sub(1);
         self.duplicate = None;

@@ -43,7 +43,7 @@ pub(super) fn parse<'a>(inbound: &mut Inbound, place: &'a mut Option<TcpOptions>
         Some(timestamps) if !fields.flags.contains(TcpFlags::SYN) => Some(timestamps),
         _ if view.options.is_empty() && !fields.flags.contains(TcpFlags::SYN) => None,
         _ => {
-            let all = TcpOptions::parse(view.options).map_err(|_| DropReason::TcpMalformed)?;
+            let all = TcpOptions::parse_prefix(view.options);
             let all = place.insert(all);
             let timestamps = all.timestamps;
             options = Some(&*all);
@@ -106,6 +106,10 @@ impl Tcp {
                 }
                 return self.syn_arrives(net, now, index, segment, inbound, iss);
             }
+            if !flags.contains(TcpFlags::ACK) {
+                // Neither opens anything nor answers.
+                return Err(DropReason::TcpFlags);
+            }
             if self.is_cookie(net, now, index, &flow, segment) {
                 return self.cookie_arrives(net, now, index, flow, segment, &mut inbound.packet);
             }
@@ -137,7 +141,13 @@ impl Tcp {
         inbound: &mut Inbound,
     ) -> Verdict {
         let Some(entry) = self.time_waits.entries.get_mut(index) else { return Err(DropReason::NoSocket) };
-        match entry.segment_arrives(segment, now) {
+        let answer = match entry.segment_arrives(segment, now) {
+            // Nobody takes the new connection: for the old one it is a SYN like any other (RFC 5961 §4.2).
+            Answer::Replace(_) if self.find_listener(&flow, inbound).is_none() => Answer::Ack,
+            answer => answer,
+        };
+        let Some(entry) = self.time_waits.entries.get(index) else { return Err(DropReason::NoSocket) };
+        match answer {
             Answer::Nothing => Err(DropReason::TcpTimeWait),
             Answer::Remove => {
                 self.drop_time_wait(index);
@@ -162,10 +172,6 @@ impl Tcp {
                 Err(DropReason::TcpTimeWait)
             }
             Answer::Replace(beyond) => {
-                if self.find_listener(&flow, inbound).is_none() {
-                    self.reset_unknown(net, now, &flow, segment);
-                    return Err(DropReason::NoSocket);
-                }
                 self.drop_time_wait(index);
                 self.unknown_arrives(net, now, flow, segment, inbound, Some(beyond))
             }

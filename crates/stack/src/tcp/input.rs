@@ -217,20 +217,21 @@ impl Connection {
             DropReason::TcpInvalidSequence
         };
         if segment.flags.contains(TcpFlags::RST) {
-            return Err(reason);
+            return if self.is_reset_before_fin(segment) { self.reset_arrives(segment, cx) } else { Err(reason) };
         }
         if segment.flags.contains(TcpFlags::SYN) {
             cx.net.counters.count(Counter::TcpExtTcpSynChallenge);
             self.challenge(cx);
             return Err(reason);
         }
-        if segment.len > 0 && reason == DropReason::TcpOldSequence {
+        let occupies = segment.end() != segment.seq;
+        if occupies && reason == DropReason::TcpOldSequence {
             // Our acknowledgement was lost, or the network duplicates.
             self.ack.hurry();
-            self.ack.set_duplicate(segment.seq, segment.seq + segment.len);
+            self.ack.set_duplicate(segment.seq, segment.end());
         }
-        // Data is no part of a loop of acknowledgements: always answered.
-        if segment.len > 0 {
+        // Data and FIN are no part of a loop of acknowledgements: always answered.
+        if occupies {
             self.send_ack(cx)
         } else {
             self.reject(cx)
@@ -238,10 +239,13 @@ impl Connection {
         Err(reason)
     }
 
+    /// A reset has the number of the peer's FIN: as from a peer that forgot having sent it.
+    fn is_reset_before_fin(&self, segment: &Segment) -> bool {
+        self.fin_received && segment.seq + 1 == self.rcv_nxt
+    }
+
     fn reset_arrives(&mut self, segment: &Segment, cx: &mut Cx<'_>) -> Verdict {
-        // Exactly the next sequence number; or the one before, of a peer that forgot its FIN.
-        let after_fin = self.fin_received && segment.seq + 1 == self.rcv_nxt;
-        if segment.seq != self.rcv_nxt && !after_fin {
+        if segment.seq != self.rcv_nxt && !self.is_reset_before_fin(segment) {
             self.challenge(cx);
             return Err(DropReason::TcpInvalidSequence);
         }
@@ -270,6 +274,7 @@ impl Connection {
         if !matches!(self.state, State::Established | State::FinWait1 | State::FinWait2) {
             // After the peer's FIN nothing can follow; what comes is repeated, and so is our answer.
             if segment.end().leq(self.rcv_nxt) {
+                self.ack.set_duplicate(segment.seq, segment.end());
                 self.send_ack(cx);
             }
             return Err(DropReason::TcpOldSequence);
@@ -280,7 +285,8 @@ impl Connection {
         if self.read_shut && self.state != State::Established && end.gt(self.rcv_nxt) && segment.len > 0 {
             // Nobody will read this (RFC 9293 §3.6.1, RFC 1122 §4.2.2.13): Linux's TCPAbortOnData.
             cx.net.counters.count(Counter::TcpExtTcpAbortOnData);
-            self.send_reset(cx);
+            // Of the number that the peer expects, whether it has our FIN or not.
+            self.reset_at(segment.ack, cx);
             self.end(Some(Error::ConnectionReset), cx);
             return Err(DropReason::TcpAbortOnData);
         }
@@ -291,6 +297,9 @@ impl Connection {
                 self.ack.set_duplicate(seq, end);
                 self.send_ack(cx);
                 return Err(DropReason::TcpOldData);
+            }
+            if known > 0 {
+                self.ack.set_duplicate(seq, self.rcv_nxt);
             }
             packet.trim_front(known as usize);
             seq = self.rcv_nxt;
@@ -312,6 +321,12 @@ impl Connection {
             return self.ahead_of_hole(seq, core::mem::take(packet), fin, cx);
         }
         let closes_hole = !self.reassembly.is_empty();
+        if closes_hole && self.ack.duplicate().is_none() {
+            let start = self.stats.bytes_received;
+            if let Some(known) = self.reassembly.overlap(start..start + packet.len() as u64) {
+                self.set_duplicate(known);
+            }
+        }
         if !packet.is_empty() {
             self.accept(packet, segment.segment_size, echo, cx);
         }
@@ -324,10 +339,10 @@ impl Connection {
             self.fin_arrives(cx);
         } else {
             self.schedule_ack(cx);
-            if closes_hole {
-                // RFC 5681 §4.2: at once when a hole is filled.
-                self.request(Pending::ACK, cx);
-            }
+        }
+        if closes_hole {
+            // RFC 5681 §4.2: at once when a hole is filled.
+            self.request(Pending::ACK, cx);
         }
         self.notify(cx);
         Ok(())
@@ -344,13 +359,18 @@ impl Connection {
         if !packet.is_empty() {
             let limit = self.receive_memory_limit();
             if let Some(known) = self.reassembly.insert(start, packet, limit) {
-                let seq = |position: u64| self.rcv_nxt + (position - self.stats.bytes_received) as u32;
-                let (left, right) = (seq(known.start), seq(known.end));
-                self.ack.set_duplicate(left, right);
+                self.set_duplicate(known);
             }
         }
         self.send_ack(cx);
         Ok(())
+    }
+
+    /// These positions in the stream, none of them before `rcv_nxt`, came twice (RFC 2883).
+    fn set_duplicate(&mut self, known: core::ops::Range<u64>) {
+        let seq = |position: u64| self.rcv_nxt + (position - self.stats.bytes_received) as u32;
+        let (left, right) = (seq(known.start), seq(known.end));
+        self.ack.set_duplicate(left, right);
     }
 
     /// Appends in-order bytes to the receive buffer.
@@ -373,7 +393,13 @@ impl Connection {
         self.rcv_adv = self.rcv_adv.max(self.rcv_nxt);
         self.fin_received = true;
         self.reassembly.clear();
-        self.request(Pending::ACK, cx);
+        if self.state == State::Established {
+            // Our own FIN is likely to follow, and can carry the acknowledgement.
+            self.ack.expect_answer();
+            self.schedule_ack(cx);
+        } else {
+            self.request(Pending::ACK, cx);
+        }
         self.state = match self.state {
             State::Established => State::CloseWait,
             State::FinWait1 if self.fin_acked => State::TimeWait,

@@ -83,9 +83,24 @@ impl Reassembly {
         self.pieces.insert(start, packet);
     }
 
-    /// The stream ends at `position`.
+    /// The first bytes of `range`, without a gap between them, that are here.
+    pub fn overlap(&self, range: Range<u64>) -> Option<Range<u64>> {
+        let mut found: Option<Range<u64>> = None;
+        for (&at, piece) in self.pieces.range(..range.end) {
+            let end = (at + piece.len() as u64).min(range.end);
+            match &mut found {
+                None => found = Some(at.max(range.start)..end),
+                Some(known) if known.end == at => known.end = end,
+                Some(_) => break,
+            }
+        }
+        found.filter(|known| !known.is_empty())
+    }
+
+    /// The stream ends at `position`, which its FIN takes up in blocks.
     pub fn set_fin(&mut self, position: u64) {
         self.fin = Some(position);
+        self.touch(position..position + 1);
     }
 
     /// Takes the bytes at `position`, if they are there, without those before it.

@@ -110,13 +110,13 @@ impl TimeWait {
         if segment.len == 0 && !segment.is_fin() && !flags.contains(TcpFlags::SYN) && in_window && !old {
             return Answer::Nothing;
         }
-        if self.last_ack != Instant::ZERO
-            && now.since(self.last_ack) < super::challenge::REJECT_INTERVAL
-            && !segment.is_fin()
-        {
-            return Answer::Nothing;
+        if segment.len == 0 && !segment.is_fin() {
+            // Data and FIN are no part of a loop of acknowledgements: always answered.
+            if self.last_ack != Instant::ZERO && now.since(self.last_ack) < super::challenge::REJECT_INTERVAL {
+                return Answer::Nothing;
+            }
+            self.last_ack = now.max(Instant::from_nanos(1));
         }
-        self.last_ack = now.max(Instant::from_nanos(1));
         Answer::Ack
     }
 }
