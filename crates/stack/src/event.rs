@@ -59,6 +59,12 @@ impl Events {
         }
     }
 
+    /// Whether there is nothing to report.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// The next socket to report. It may have been closed since; else its `Dirty` is to be cleared.
     pub fn pop(&mut self) -> Option<SocketId> {
         self.queue.pop_front()

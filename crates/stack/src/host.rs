@@ -97,27 +97,39 @@ impl Host {
     }
 
     /// The next frame to transmit by `interface`, if there is one.
+    #[inline]
     pub fn transmit(&mut self, now: Instant, interface: InterfaceId) -> Option<Packet> {
-        if self.tcp.has_work() {
-            self.tcp.flush(&mut self.net, now);
-        }
+        self.tcp.flush(&mut self.net, now);
         self.net.transmit(interface)
     }
 
     /// Runs what is due: timers, and packets on `lo`. Call it when [`poll_at`](Self::poll_at) says so, and after a batch of
     /// receptions or socket calls.
     pub fn poll(&mut self, now: Instant) {
+        if self.net.timers.is_due(now) {
+            self.run_timers(now);
+        }
+        if self.net.has_backlog() {
+            self.receive_looped(now);
+        }
+        self.tcp.flush(&mut self.net, now);
+    }
+
+    fn run_timers(&mut self, now: Instant) {
         while let Some(key) = self.net.timers.pop(now) {
             match key {
                 TimerKey::Tcp { index, generation } => self.tcp.on_timer(&mut self.net, now, index, generation),
                 other => self.net.on_timer(now, other),
             }
         }
+    }
+
+    /// Takes in what is on `lo`, and what that causes, up to a bound.
+    fn receive_looped(&mut self, now: Instant) {
         for _ in 0..self.net.settings.netdev_budget.max(1) {
             let Some(packet) = self.net.take_looped() else { break };
             self.receive_ip(now, InterfaceId::LOOPBACK, LinkDestination::Host, 0, packet);
         }
-        self.tcp.flush(&mut self.net, now);
     }
 
     /// When [`poll`](Self::poll) has something to do next; `None` if nothing is pending. A time in the past means now.
@@ -129,7 +141,12 @@ impl Host {
     }
 
     /// The next socket whose readiness may have changed.
+    #[inline]
     pub fn next_event(&mut self) -> Option<Event> {
+        if self.net.events.is_empty() { None } else { self.take_event() }
+    }
+
+    fn take_event(&mut self) -> Option<Event> {
         loop {
             let socket = self.net.events.pop()?;
             let ready = match socket.family {

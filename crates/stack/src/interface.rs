@@ -245,7 +245,12 @@ impl Interface {
 
     /// The next frame to transmit. Here, as late as the stack can, a super-segment is cut and a checksum completed if
     /// the nic does not do it.
+    #[inline]
     pub fn transmit(&mut self) -> Option<Packet> {
+        if self.queue.is_empty() && self.segmenter.is_none() { None } else { self.transmit_next() }
+    }
+
+    fn transmit_next(&mut self) -> Option<Packet> {
         let mut frame = loop {
             if let Some(segmenter) = &mut self.segmenter {
                 match segmenter.next() {

@@ -261,6 +261,7 @@ impl Net {
         self.interfaces.get(usize::from(id.0))
     }
 
+    #[inline]
     pub fn transmit(&mut self, interface: InterfaceId) -> Option<Packet> {
         self.interfaces.get_mut(usize::from(interface.0))?.transmit()
     }

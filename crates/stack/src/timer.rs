@@ -152,6 +152,12 @@ impl Timers {
         (self.next != Instant::FAR_FUTURE).then_some(self.next)
     }
 
+    /// Whether [`pop`](Self::pop) is to be called now.
+    #[inline]
+    pub fn is_due(&self, now: Instant) -> bool {
+        now >= self.next
+    }
+
     /// Takes a timer whose time has come.
     pub fn pop(&mut self, now: Instant) -> Option<TimerKey> {
         if now < self.next {

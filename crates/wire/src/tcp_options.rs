@@ -191,10 +191,23 @@ impl TcpOptions {
     /// [`Malformed::BadOption`] where a length lies.
     #[inline]
     pub fn parse(options: &[u8]) -> Result<Self, Malformed> {
-        if let Some(timestamps) = timestamps_only(options) {
-            return Ok(Self { timestamps: Some(timestamps), ..Self::default() });
+        match *options {
+            [NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h] => {
+                let timestamps = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
+                Ok(Self { timestamps: Some(timestamps), ..Self::default() })
+            }
+            // The SYN of Linux, and ours.
+            [MSS, 4, m, n, SACK_PERMITTED, 2, TIMESTAMPS, 10, a, b, c, d, e, f, g, h, NOP, WINDOW_SCALE, 3, shift] => {
+                Ok(Self {
+                    mss: Some(u16::from_be_bytes([m, n])),
+                    window_scale: Some(shift),
+                    sack_permitted: true,
+                    timestamps: Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))),
+                    sack_blocks: SackBlocks::new(),
+                })
+            }
+            _ => Self::parse_any(options),
         }
-        Self::parse_any(options)
     }
 
     /// Reads the options up to the first whose length lies; what follows counts for nothing (RFC 9293 §3.1, MUST-7: prepared for

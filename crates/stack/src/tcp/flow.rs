@@ -1,13 +1,13 @@
 //! A flow: the two ends of a connection, by which received segments find it.
 
 use core::fmt;
-use core::hash::{Hash, Hasher};
+use core::hash::Hash;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use siphasher::sip::SipHasher24;
+
+use crate::rng::{Map, Rng};
 
 /// One end of a flow.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,45 +41,46 @@ pub(crate) struct Flow {
     pub remote: Endpoint,
 }
 
-/// A flow as integers, for the table: IPv4 addresses as their v4-mapped ones.
+/// A flow as integers, for the tables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct FlowKey {
-    words: [u64; 4],
+pub(crate) enum FlowKey {
+    V4(KeyV4),
+    V6(KeyV6),
+}
+
+/// Both addresses, the local one above, and both ports likewise.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct KeyV4 {
+    addresses: u64,
     ports: u32,
 }
 
-impl FlowKey {
-    /// The key of an IPv4 flow. Its addresses share one word; no IPv6 address that can be in a flow begins with the other words' zeros.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct KeyV6 {
+    local: u128,
+    remote: u128,
+    ports: u32,
+}
+
+impl KeyV4 {
     #[inline]
-    pub fn v4(local: Ipv4Addr, remote: Ipv4Addr, local_port: u16, remote_port: u16) -> FlowKey {
+    pub fn new(local: Ipv4Addr, remote: Ipv4Addr, ports: (u16, u16)) -> KeyV4 {
         let addresses = u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits());
-        FlowKey { words: [addresses, 0, 0, 0], ports: u32::from(local_port) << 16 | u32::from(remote_port) }
+        KeyV4 { addresses, ports: u32::from(ports.0) << 16 | u32::from(ports.1) }
     }
 }
 
 impl From<&Flow> for FlowKey {
     fn from(flow: &Flow) -> FlowKey {
+        let ports = (flow.local.port, flow.remote.port);
         match (flow.local.address, flow.remote.address) {
-            (IpAddr::V4(local), IpAddr::V4(remote)) => FlowKey::v4(local, remote, flow.local.port, flow.remote.port),
-            (local, remote) => {
-                let (local, remote) = (bits(local), bits(remote));
-                let words = [local as u64, (local >> 64) as u64, remote as u64, (remote >> 64) as u64];
-                FlowKey { words, ports: u32::from(flow.local.port) << 16 | u32::from(flow.remote.port) }
-            }
+            (IpAddr::V4(local), IpAddr::V4(remote)) => FlowKey::V4(KeyV4::new(local, remote, ports)),
+            (local, remote) => FlowKey::V6(KeyV6 {
+                local: bits(local),
+                remote: bits(remote),
+                ports: u32::from(ports.0) << 16 | u32::from(ports.1),
+            }),
         }
-    }
-}
-
-impl Hash for FlowKey {
-    #[inline]
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.words[0]);
-        if self.words[2] | self.words[3] != 0 {
-            state.write_u64(self.words[1]);
-            state.write_u64(self.words[2]);
-            state.write_u64(self.words[3]);
-        }
-        state.write_u32(self.ports);
     }
 }
 
@@ -93,15 +94,21 @@ fn bits(address: IpAddr) -> u128 {
 impl Flow {
     /// The flow under a secret, for what must not be guessed.
     pub fn keyed_hash(&self, secret: &SipHasher24) -> u64 {
-        let key = FlowKey::from(self);
-        let mut bytes = [0; 36];
-        let (ports, addresses) = bytes.split_at_mut(4);
-        ports.copy_from_slice(&key.ports.to_le_bytes());
-        for (place, word) in addresses.chunks_exact_mut(8).zip(key.words) {
-            place.copy_from_slice(&word.to_le_bytes());
+        match FlowKey::from(self) {
+            FlowKey::V4(key) => {
+                let mut bytes = [0; 12];
+                bytes[..8].copy_from_slice(&key.addresses.to_le_bytes());
+                bytes[8..].copy_from_slice(&key.ports.to_le_bytes());
+                secret.hash(&bytes)
+            }
+            FlowKey::V6(key) => {
+                let mut bytes = [0; 36];
+                bytes[..16].copy_from_slice(&key.local.to_le_bytes());
+                bytes[16..32].copy_from_slice(&key.remote.to_le_bytes());
+                bytes[32..].copy_from_slice(&key.ports.to_le_bytes());
+                secret.hash(&bytes)
+            }
         }
-        let len = if self.local.address.is_ipv4() { 12 } else { 36 };
-        secret.hash(bytes.get(..len).unwrap_or_default())
     }
 }
 
@@ -116,40 +123,55 @@ pub(crate) enum FlowTarget {
     TimeWait(u32),
 }
 
-/// All flows of a host, hashed under a secret seed.
+/// All flows of a host, hashed under secret seeds.
 pub(crate) struct Flows {
-    map: HashMap<FlowKey, FlowTarget, FixedState>,
+    v4: Map<KeyV4, FlowTarget>,
+    v6: Map<KeyV6, FlowTarget>,
 }
 
 impl Flows {
-    pub fn new(seed: FixedState) -> Flows {
-        Flows { map: HashMap::with_hasher(seed) }
+    pub fn new(rng: &mut Rng) -> Flows {
+        Flows { v4: rng.map(), v6: rng.map() }
     }
 
+    /// What an IPv4 flow leads to.
     #[inline]
-    pub fn find(&self, key: &FlowKey) -> Option<FlowTarget> {
-        self.map.get(key).copied()
+    pub fn find_v4(&self, key: &KeyV4) -> Option<FlowTarget> {
+        self.v4.get(key).copied()
     }
 
     pub fn get(&self, flow: &Flow) -> Option<FlowTarget> {
-        self.find(&flow.into())
+        match flow.into() {
+            FlowKey::V4(key) => self.v4.get(&key).copied(),
+            FlowKey::V6(key) => self.v6.get(&key).copied(),
+        }
     }
 
     pub fn insert(&mut self, flow: Flow, target: FlowTarget) {
-        self.map.insert((&flow).into(), target);
+        match FlowKey::from(&flow) {
+            FlowKey::V4(key) => self.v4.insert(key, target),
+            FlowKey::V6(key) => self.v6.insert(key, target),
+        };
     }
 
     /// Removes the flow if it leads to `target`.
     pub fn remove(&mut self, flow: &Flow, target: FlowTarget) {
-        if let Entry::Occupied(entry) = self.map.entry(flow.into())
-            && *entry.get() == target
-        {
-            entry.remove();
+        match flow.into() {
+            FlowKey::V4(key) => remove(&mut self.v4, key, target),
+            FlowKey::V6(key) => remove(&mut self.v6, key, target),
         }
     }
 
-    /// Flows in the table.
+    /// Flows in the tables.
     pub fn len(&self) -> usize {
-        self.map.len()
+        self.v4.len() + self.v6.len()
+    }
+}
+
+fn remove<K: Eq + Hash>(map: &mut Map<K, FlowTarget>, key: K, target: FlowTarget) {
+    if let Entry::Occupied(entry) = map.entry(key)
+        && *entry.get() == target
+    {
+        entry.remove();
     }
 }

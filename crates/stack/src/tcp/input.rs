@@ -5,7 +5,7 @@ use wireway_packet::Packet;
 use wireway_wire::{SeqNumber, TcpFlags, TcpOptions};
 
 use super::connection::{Connection, Pending};
-use super::flow::{Endpoint, Flow, FlowKey};
+use super::flow::{Endpoint, Flow, KeyV4};
 use super::shared::Cx;
 use super::state::State;
 use super::time_wait::PAWS_IDLE;
@@ -46,9 +46,9 @@ impl Segment<'_> {
 
     /// The flow as the table's key.
     #[inline]
-    pub fn key(&self, inbound: &Inbound) -> FlowKey {
+    pub fn key(&self, inbound: &Inbound) -> KeyV4 {
         let ip = &inbound.header;
-        FlowKey::v4(ip.dst(), ip.src(), self.ports.0, self.ports.1)
+        KeyV4::new(ip.dst(), ip.src(), self.ports)
     }
 
     pub fn is_fin(&self) -> bool {

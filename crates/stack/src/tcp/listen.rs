@@ -107,11 +107,16 @@ impl Listeners {
         local: bool,
     ) -> Option<u32> {
         let exact = self.by_port.get(&flow.local.port).map(|list| list.as_slice()).unwrap_or_default();
+        let score = |index: u32| match sockets.get(index) {
+            Some(Socket::Listener(listener)) => listener.score(flow.local.address, interface, local),
+            _ => None,
+        };
+        if let &[only] = exact
+            && score(only).is_some()
+        {
+            return Some(only);
+        }
         [exact, &self.any_port].into_iter().find_map(|list| {
-            let score = |index: u32| match sockets.get(index) {
-                Some(Socket::Listener(listener)) => listener.score(flow.local.address, interface, local),
-                _ => None,
-            };
             let best = list.iter().filter_map(|&index| score(index)).max()?;
             let fitting = || list.iter().copied().filter(|&index| score(index) == Some(best));
             let count = fitting().count();

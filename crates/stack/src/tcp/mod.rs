@@ -137,7 +137,7 @@ impl Tcp {
         let rng = &mut net.rng;
         Tcp {
             sockets: Arena::new(),
-            flows: Flows::new(rng.hash_state()),
+            flows: Flows::new(rng),
             listeners: Listeners::new(rng),
             requests: Arena::new(),
             time_waits: TimeWaits::new(),
@@ -160,7 +160,7 @@ impl Tcp {
         net.counters.count(Counter::TcpInSegs);
         let mut options = None;
         let verdict = match demux::parse(inbound, &mut options) {
-            Ok(segment) => match self.flows.find(&segment.key(inbound)) {
+            Ok(segment) => match self.flows.find_v4(&segment.key(inbound)) {
                 Some(FlowTarget::Connection(index)) => {
                     self.connection_arrives(net, now, index, &segment, &mut inbound.packet)
                 }
@@ -205,14 +205,14 @@ impl Tcp {
     }
 
     fn do_work(&mut self, net: &mut Net, now: Instant) {
-        let mut work = core::mem::take(&mut self.shared.work);
-        for index in work.drain(..) {
+        // What a flush notes is for the next time.
+        let noted = self.shared.work.len();
+        for at in 0..noted {
+            let Some(&index) = self.shared.work.get(at) else { break };
             self.with_connection(net, now, index, |connection, cx| connection.flush(cx));
             self.settle(net, now, index);
         }
-        // A flush may have left new notes.
-        work.append(&mut self.shared.work);
-        self.shared.work = work;
+        self.shared.work.drain(..noted);
     }
 
     /// Whether [`flush`](Self::flush) has something to do.
@@ -269,6 +269,7 @@ impl Tcp {
         }
     }
 
+    #[inline(never)]
     fn bury(&mut self, net: &mut Net, now: Instant, index: u32) {
         let Some(Socket::Connection(connection)) = self.sockets.get_mut(index) else { return };
         match connection.state {

@@ -173,7 +173,9 @@ impl Reassembly {
 
     /// Drops everything.
     pub fn clear(&mut self) {
-        *self = Reassembly::default();
+        if !self.is_empty() {
+            *self = Reassembly::default();
+        }
     }
 }
 

@@ -197,7 +197,9 @@ impl ReceiveBuffer {
 
     /// Drops everything.
     pub fn clear(&mut self) {
-        *self = ReceiveBuffer::default();
+        if self.len > 0 || self.writer.is_some() {
+            *self = ReceiveBuffer::default();
+        }
     }
 }
 

@@ -166,7 +166,9 @@ impl SendBuffer {
 
     /// Drops everything.
     pub fn clear(&mut self) {
-        *self = SendBuffer::default();
+        if self.len > 0 || self.writer.is_some() {
+            *self = SendBuffer::default();
+        }
     }
 }
 
