@@ -383,7 +383,7 @@ impl Packet {
     }
 
     /// Adds the bytes from offset `at` to the packet's end to an Internet checksum.
-    #[inline]
+    #[inline(always)]
     pub fn sum(&self, at: usize, mut sum: Sum) -> Sum {
         let head = self.head();
         if head.len() == self.len() {

@@ -169,10 +169,9 @@ fn add_carry(a: u64, b: u64) -> u64 {
 /// The sum modulo 2^16 - 1; it is 0 only if `acc` is.
 #[inline]
 fn fold(acc: u64) -> u16 {
-    let acc = (acc & 0xffff_ffff) + (acc >> 32);
-    let acc = (acc & 0xffff) + ((acc >> 16) & 0xffff) + (acc >> 32);
-    let acc = (acc & 0xffff) + (acc >> 16);
-    ((acc & 0xffff) + (acc >> 16)) as u16
+    // A word plus itself with its halves swapped: above stands the sum of the halves, with the carry from below brought round.
+    let acc = (acc.wrapping_add(acc.rotate_left(32)) >> 32) as u32;
+    (acc.wrapping_add(acc.rotate_left(16)) >> 16) as u16
 }
 
 #[inline]

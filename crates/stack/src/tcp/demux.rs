@@ -5,7 +5,7 @@ use core::net::IpAddr;
 
 use wireway_packet::{Instant, Packet};
 use wireway_wire::tcp_options::timestamps_only;
-use wireway_wire::{Protocol, SackBlocks, SeqNumber, TcpFlags, TcpHeader, TcpOptions, TcpView};
+use wireway_wire::{Protocol, SeqNumber, TcpFlags, TcpHeader, TcpOptions, TcpView};
 
 use super::Tcp;
 use super::flow::{Flow, FlowTarget};
@@ -163,7 +163,7 @@ impl Tcp {
                     timestamps: entry
                         .timestamps
                         .then(|| ((now.as_millis() as u32).wrapping_add(entry.ts_offset), entry.ts_recent)),
-                    sack: SackBlocks::new(),
+                    sack: None,
                 };
                 let mut packet = Packet::new();
                 write_header(&mut packet, &header, pseudo(&entry.flow));
@@ -195,7 +195,7 @@ pub(super) fn send_reset(flow: &Flow, seq: SeqNumber, ack: Option<SeqNumber>, cx
         flags: if ack.is_some() { TcpFlags::RST | TcpFlags::ACK } else { TcpFlags::RST },
         window: 0,
         timestamps: None,
-        sack: SackBlocks::new(),
+        sack: None,
     };
     let mut packet = Packet::new();
     write_header(&mut packet, &header, pseudo(flow));

@@ -18,7 +18,7 @@ pub(crate) struct Header<'a> {
     pub flags: TcpFlags,
     pub window: u16,
     pub timestamps: Option<(u32, u32)>,
-    pub sack: SackBlocks,
+    pub sack: Option<SackBlocks>,
 }
 
 /// The sum of a flow's pseudo header (RFC 9293 §3.1) without the length.
@@ -37,8 +37,8 @@ pub(crate) fn pseudo(flow: &Flow) -> Sum {
 /// without the length, as its start. Returns the header's length.
 #[inline(always)]
 pub(crate) fn write_header(packet: &mut Packet, header: &Header<'_>, pseudo: Sum) -> usize {
-    if header.sack.is_empty() {
-        match header.timestamps {
+    let Some(sack_blocks) = header.sack else {
+        return match header.timestamps {
             Some((value, echo)) => {
                 let bytes = prepend(packet, header, pseudo, TIMESTAMPS_LEN);
                 if let Some((_, options)) = bytes.split_last_chunk_mut::<TIMESTAMPS_LEN>() {
@@ -50,11 +50,10 @@ pub(crate) fn write_header(packet: &mut Packet, header: &Header<'_>, pseudo: Sum
                 prepend(packet, header, pseudo, 0);
                 TcpHeader::LEN
             }
-        }
-    } else {
-        let options = TcpOptions { timestamps: header.timestamps, sack_blocks: header.sack, ..TcpOptions::default() };
-        write_header_with(packet, header, &options, pseudo)
-    }
+        };
+    };
+    let options = TcpOptions { timestamps: header.timestamps, sack_blocks, ..TcpOptions::default() };
+    write_header_with(packet, header, &options, pseudo)
 }
 
 /// As [`write_header`], with any options.

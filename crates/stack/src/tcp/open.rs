@@ -80,7 +80,7 @@ impl Connection {
             flags,
             window: window as u16,
             timestamps: None,
-            sack: Default::default(),
+            sack: None,
         };
         let mut packet = Packet::new();
         write_header_with(&mut packet, &header, &options, self.pseudo);
@@ -250,7 +250,7 @@ impl Connection {
             flags: TcpFlags::RST,
             window: 0,
             timestamps: None,
-            sack: Default::default(),
+            sack: None,
         };
         let mut packet = Packet::new();
         super::header::write_header(&mut packet, &header, self.pseudo);

@@ -245,7 +245,7 @@ impl Connection {
         cx: &mut Cx<'_>,
     ) -> crate::Result<()> {
         let len = packet.len();
-        let sack = if self.has_sack() { self.sack_blocks() } else { SackBlocks::new() };
+        let sack = self.has_sack().then(|| self.sack_blocks());
         let header = Header {
             flow: &self.flow,
             seq,

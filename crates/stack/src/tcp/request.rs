@@ -118,7 +118,7 @@ impl Request {
             flags: TcpFlags::SYN | TcpFlags::ACK,
             window: self.window,
             timestamps: None,
-            sack: Default::default(),
+            sack: None,
         };
         let mut packet = Packet::new();
         write_header_with(&mut packet, &header, &options, self.pseudo());
@@ -136,7 +136,7 @@ impl Request {
             flags: TcpFlags::ACK,
             window: self.window >> self.rcv_shift,
             timestamps: self.peer.timestamp.map(|theirs| (self.timestamp(cx.now), theirs)),
-            sack: Default::default(),
+            sack: None,
         };
         let mut packet = Packet::new();
         super::header::write_header(&mut packet, &header, self.pseudo());
