@@ -22,13 +22,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut seed = [0; 32];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
     let mut host = Host::new(Settings::default(), seed);
-    let eth0 = host.add_interface(
-        now(),
-        InterfaceConfig {
-            addresses: vec![Cidr { address: "10.9.0.1".parse()?, prefix_len: 24 }],
-            ..InterfaceConfig::ethernet("eth0", MacAddr([2, 0, 0, 9, 0, 1]), 1400)
-        },
-    )?;
+    let mut config = InterfaceConfig::ethernet("eth0", MacAddr([2, 0, 0, 9, 0, 1]), 1400);
+    config.addresses.push(Cidr { address: "10.9.0.1".parse()?, prefix_len: 24 });
+    let eth0 = host.add_interface(now(), config)?;
     let listener = host.socket(Domain::Inet, Kind::Stream)?;
     host.bind(listener, SocketAddr::from(([10, 9, 0, 1], 7)))?;
     host.listen(listener, 128)?;
