@@ -16,7 +16,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let device = UdpSocket::bind(&local)?;
     device.connect(&peer)?;
-
     let clock = Clock::now();
     let now = || Instant::from_nanos(clock.elapsed().as_nanos() as u64);
     let mut seed = [0; 32];
