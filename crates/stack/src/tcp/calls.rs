@@ -202,9 +202,9 @@ impl Tcp {
             return Err(Error::InvalidArgument);
         };
         let mut cx = Cx { net, now, shared };
-        let iss = floor.unwrap_or_else(|| cx.shared.secrets.isn(&flow, now));
-        let mut connection =
-            Connection::new(idle.common, flow, Owner::Program, (iss, cx.shared.secrets.timestamp_offset(&flow)), &cx);
+        let mut numbers = cx.shared.secrets.numbers(&flow, now);
+        numbers.iss = floor.unwrap_or(numbers.iss);
+        let mut connection = Connection::new(idle.common, flow, Owner::Program, numbers, &mut cx);
         connection.claim = Some(claim);
         connection.port_locked = old_claim.is_some();
         connection.common.error = None;

@@ -15,6 +15,7 @@ use wireway_wire::{Protocol, SeqNumber, Sum};
 
 use super::ack::AckSchedule;
 use super::flow::Flow;
+use super::isn::Numbers;
 use super::keepalive::Keepalive;
 use super::newreno::NewReno;
 use super::reassembly::Reassembly;
@@ -168,13 +169,13 @@ pub(crate) struct Stats {
 }
 
 impl Connection {
-    /// A connection in CLOSED, with all of the parts that do not depend on how it opens. `iss` is where its sequence numbers begin, `ts_offset` is added to its timestamps.
+    /// A connection in CLOSED, with all of the parts that do not depend on how it opens.
     pub fn new(
         common: Common,
         flow: Flow,
         owner: Owner,
-        (iss, ts_offset): (SeqNumber, u32),
-        cx: &Cx<'_>,
+        Numbers { iss, ts_offset }: Numbers,
+        cx: &mut Cx<'_>,
     ) -> Box<Connection> {
         let meta = IpMeta {
             source: flow.local.address,
@@ -189,7 +190,7 @@ impl Connection {
         };
         let pseudo = super::header::pseudo(&flow);
         let zero = SeqNumber(0);
-        Box::new(Connection {
+        let fresh = Connection {
             flow,
             state: State::Closed,
             owner,
@@ -255,7 +256,22 @@ impl Connection {
             last_ack_received: cx.now,
             stats: Stats::default(),
             common,
-        })
+        };
+        match cx.shared.spare.pop() {
+            Some(mut place) => {
+                *place = fresh;
+                place
+            }
+            None => Box::new(fresh),
+        }
+    }
+
+    /// Lets go of what the connection holds besides its own room.
+    pub fn clear(&mut self) {
+        self.send.clear();
+        self.receive.clear();
+        self.reassembly.clear();
+        self.quote = None;
     }
 
     /// The sequence number of the send buffer's first byte: `snd_una`, but for a SYN that is not acknowledged.

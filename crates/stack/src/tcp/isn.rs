@@ -1,16 +1,24 @@
-//! Secrets and what is derived from them: initial sequence numbers (RFC 6528), timestamp offsets (RFC 7323 §5.4), and
-//! the choice among listeners that share a port.
+//! Secrets and what is derived from them: initial sequence numbers (RFC 6528) and timestamp offsets (RFC 7323 §5.4) from one hash of
+//! the flow, and the choice among listeners that share a port.
 
 use siphasher::sip::SipHasher24;
 use wireway_packet::Instant;
 use wireway_wire::SeqNumber;
 
-use super::flow::{Endpoint, Flow};
+use super::flow::Flow;
+
+/// Where a connection's numbers begin.
+#[derive(Clone, Copy)]
+pub(crate) struct Numbers {
+    /// The initial sequence number.
+    pub iss: SeqNumber,
+    /// What is added to the timestamp clock.
+    pub ts_offset: u32,
+}
 
 /// The host's TCP secrets.
 pub(crate) struct Secrets {
-    isn: SipHasher24,
-    timestamp: SipHasher24,
+    flow: SipHasher24,
     reuse_port: SipHasher24,
 }
 
@@ -18,20 +26,18 @@ impl Secrets {
     /// Secrets from 64-bit random words.
     pub fn new(mut random: impl FnMut() -> u64) -> Secrets {
         let mut key = || SipHasher24::new_with_keys(random(), random());
-        Secrets { isn: key(), timestamp: key(), reuse_port: key() }
+        Secrets { flow: key(), reuse_port: key() }
     }
 
-    /// The initial sequence number of a connection: ISN = M + F(flow, secret), where M is a clock of 64 ns ticks (Linux's; RFC
-    /// 6528 §3 suggests 4 µs, which a fast network outruns).
-    pub fn isn(&self, flow: &Flow, now: Instant) -> SeqNumber {
-        SeqNumber((flow.keyed_hash(&self.isn) as u32).wrapping_add((now.as_nanos() >> 6) as u32))
-    }
-
-    /// What is added to the timestamp clock towards this peer: per pair of addresses, so that the clock keeps growing over
-    /// successive connections (RFC 6191 relies on it) and tells nobody the host's age.
-    pub fn timestamp_offset(&self, flow: &Flow) -> u32 {
-        let pair = Flow { local: Endpoint::new(flow.local.address, 0), remote: Endpoint::new(flow.remote.address, 0) };
-        pair.keyed_hash(&self.timestamp) as u32
+    /// Where a connection's numbers begin.
+    ///
+    /// The sequence number: ISN = M + F(flow, secret), where M is a clock of 64 ns ticks (Linux's; RFC 6528 §3 suggests 4 µs, which a fast
+    /// network outruns). The timestamp offset is the same for a flow whenever it is opened, so that the clock keeps growing over successive
+    /// connections (RFC 6191 relies on it); it tells nobody the host's age, nor anything of other flows.
+    pub fn numbers(&self, flow: &Flow, now: Instant) -> Numbers {
+        let hash = flow.keyed_hash(&self.flow);
+        let clock = (now.as_nanos() >> 6) as u32;
+        Numbers { iss: SeqNumber((hash as u32).wrapping_add(clock)), ts_offset: (hash >> 32) as u32 }
     }
 
     /// Which of several SO_REUSEPORT listeners takes a flow.

@@ -74,6 +74,8 @@ use time_wait::{TimeWait, TimeWaits};
 
 /// In a timer's key: the index is a half-open connection's.
 const REQUEST: u32 = 1 << 31;
+/// Ended connections whose room is kept, so that short connections do without the allocator.
+const SPARE: usize = 64;
 /// In a timer's key: the timer of TIME-WAIT.
 const TIME_WAIT_KEY: u32 = u32::MAX;
 
@@ -148,6 +150,7 @@ impl Tcp {
                 secrets: isn::Secrets::new(|| rng.next_u64()),
                 challenge: Default::default(),
                 work: Vec::new(),
+                spare: Vec::new(),
                 held: 0,
                 orphans: 0,
             },
@@ -312,7 +315,12 @@ impl Tcp {
         let claim = if keeps_port { None } else { connection.claim.take() };
         if connection.owner == Owner::Nobody {
             self.shared.orphans -= 1;
-            self.sockets.remove(index);
+            if let Some(Socket::Connection(mut connection)) = self.sockets.remove(index)
+                && self.shared.spare.len() < SPARE
+            {
+                connection.clear();
+                self.shared.spare.push(connection);
+            }
         }
         self.release_claim(claim);
     }

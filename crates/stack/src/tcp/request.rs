@@ -8,6 +8,7 @@ use super::connection::{Connection, Owner};
 use super::flow::{Flow, FlowTarget};
 use super::header::{Header, write_header_with};
 use super::input::{Segment, Verdict};
+use super::isn::Numbers;
 use super::listen::Listener;
 use super::open::PeerOptions;
 use super::rto::{RTO_INITIAL, Timing};
@@ -25,10 +26,9 @@ use crate::{Counter, DropReason, SocketId};
 pub(crate) struct Request {
     pub flow: Flow,
     pub listener: SocketId,
-    iss: SeqNumber,
+    numbers: Numbers,
     irs: SeqNumber,
     peer: PeerOptions,
-    ts_offset: u32,
     window: u16,
     rcv_shift: u8,
     retries: u8,
@@ -80,10 +80,9 @@ impl Request {
         Ok(Request {
             flow,
             listener: listener.common.id,
-            iss: cx.shared.secrets.isn(&flow, cx.now),
+            numbers: cx.shared.secrets.numbers(&flow, cx.now),
             irs,
             peer,
-            ts_offset: cx.shared.secrets.timestamp_offset(&flow),
             window,
             rcv_shift,
             retries: 0,
@@ -96,7 +95,7 @@ impl Request {
     }
 
     fn timestamp(&self, now: Instant) -> u32 {
-        (now.as_millis() as u32).wrapping_add(self.ts_offset)
+        (now.as_millis() as u32).wrapping_add(self.numbers.ts_offset)
     }
 
     fn pseudo(&self) -> Sum {
@@ -113,7 +112,7 @@ impl Request {
         };
         let header = Header {
             flow: &self.flow,
-            seq: self.iss,
+            seq: self.numbers.iss,
             ack: self.irs + 1,
             flags: TcpFlags::SYN | TcpFlags::ACK,
             window: self.window,
@@ -131,7 +130,7 @@ impl Request {
     fn send_ack(&self, cx: &mut Cx<'_>) {
         let header = Header {
             flow: &self.flow,
-            seq: self.iss + 1,
+            seq: self.numbers.iss + 1,
             ack: self.irs + 1,
             flags: TcpFlags::ACK,
             window: self.window >> self.rcv_shift,
@@ -145,9 +144,9 @@ impl Request {
 
     /// Makes a connection of the request, as it is before its acknowledgement is looked at.
     fn to_connection(&self, listener: &Listener, id: SocketId, cx: &mut Cx<'_>) -> Box<Connection> {
-        let mut connection = child(listener, id, self.flow, (self.iss, self.ts_offset), cx);
-        connection.snd_nxt = self.iss + 1;
-        connection.snd_max = self.iss + 1;
+        let mut connection = child(listener, id, self.flow, self.numbers, cx);
+        connection.snd_nxt = self.numbers.iss + 1;
+        connection.snd_max = self.numbers.iss + 1;
         connection.timestamps = true;
         connection.sack = true;
         connection.window_scaling = true;
@@ -166,7 +165,7 @@ impl Request {
 }
 
 /// A connection of a listener, with its options.
-fn child(listener: &Listener, id: SocketId, flow: Flow, numbers: (SeqNumber, u32), cx: &Cx<'_>) -> Box<Connection> {
+fn child(listener: &Listener, id: SocketId, flow: Flow, numbers: Numbers, cx: &mut Cx<'_>) -> Box<Connection> {
     let common = Common {
         id,
         domain: listener.common.domain,
@@ -201,7 +200,7 @@ impl Tcp {
         }
         let mut request =
             Request::new(listener, flow, segment.seq, &segment.options.copied().unwrap_or_default(), &mut cx)?;
-        request.iss = iss.unwrap_or(request.iss);
+        request.numbers.iss = iss.unwrap_or(request.numbers.iss);
         if listener.common.options.hold_incoming {
             return self.hold(net, now, index, &request, inbound);
         }
@@ -215,7 +214,8 @@ impl Tcp {
             listener.last_cookie = Some(now);
             let iss = self.cookies.make(&flow, request.irs, request.peer.mss, now);
             let timestamp = syn_cookie::encode_timestamp(request.timestamp(now), &request.peer);
-            Request { iss, ..request }.send_syn_ack(timestamp, &mut cx);
+            request.numbers.iss = iss;
+            request.send_syn_ack(timestamp, &mut cx);
             return Ok(());
         }
         listener.requests += 1;
@@ -317,7 +317,7 @@ impl Tcp {
             // RFC 7323 §3.2
             return Err(DropReason::TcpNoTimestamp);
         }
-        if segment.ack != request.iss + 1 {
+        if segment.ack != request.numbers.iss + 1 {
             // RFC 9293 §3.10.7.4: <SEQ=SEG.ACK><CTL=RST>.
             let flow = request.flow;
             super::demux::send_reset_at(&flow, segment.ack, &mut cx);
@@ -387,9 +387,10 @@ impl Tcp {
             timestamps: segment.timestamps,
             ..TcpOptions::default()
         };
-        let request = Request::new(listener, flow, segment.seq - 1, &options, &mut cx)?;
+        let mut request = Request::new(listener, flow, segment.seq - 1, &options, &mut cx)?;
         // When the SYN-ACK was sent is forgotten: no round trip can be measured, as if it had been repeated.
-        let request = Request { iss: segment.ack - 1, retries: 1, ..request };
+        request.numbers.iss = segment.ack - 1;
+        request.retries = 1;
         self.admit_request(net, now, &request, segment, packet)
     }
 

@@ -3,6 +3,7 @@
 use wireway_packet::Instant;
 
 use super::challenge::ChallengeLimit;
+use super::connection::Connection;
 use super::isn::Secrets;
 use crate::event::Dirty;
 use crate::net::Net;
@@ -15,6 +16,9 @@ pub(crate) struct Shared {
     pub challenge: ChallengeLimit,
     /// Sockets that left themselves a note for the next flush, by index.
     pub work: Vec<u32>,
+    /// Room of connections that ended, to be used again; they hold nothing any more.
+    #[allow(clippy::vec_box)]
+    pub spare: Vec<Box<Connection>>,
     /// Connections that wait for a decision (`State::Held`), accepted or not.
     pub held: u32,
     /// Connections that nobody holds.
