@@ -71,6 +71,23 @@ fn the_accept_queue_is_bounded_and_nothing_is_lost() {
     assert_eq!(b.host.accept(b.now, listener), Err(Error::WouldBlock));
 }
 
+/// What happened to a connection while it was given back is told when it is accepted again, and what comes then.
+#[test]
+fn a_connection_that_was_given_back_tells_of_its_data() {
+    let mut b = Bench::new(Settings::default());
+    let listener = b.listen(80);
+    let first = syn(&mut b, 100, &plain());
+    let peer = finish(&mut b, first, &plain());
+    let (id, _) = b.host.accept(b.now, listener).unwrap();
+    b.host.unaccept(listener, id).unwrap();
+    let told = |b: &mut Bench| std::iter::from_fn(|| b.host.next_event()).any(|event| event.socket == id);
+    assert!(!told(&mut b));
+    assert_eq!(b.host.accept(b.now, listener).unwrap().0, id);
+    assert!(told(&mut b));
+    b.inject(&peer.seg(ACK, b"data"));
+    assert!(told(&mut b));
+}
+
 #[test]
 fn the_last_acknowledgement_is_dropped_while_the_queue_is_full() {
     let mut b = Bench::new(Settings::default());

@@ -237,7 +237,12 @@ impl Tcp {
     /// The readiness of a socket that stood in the list of sockets to report, or `None` if it is gone.
     pub fn take_event(&mut self, id: SocketId) -> Option<Ready> {
         let socket = self.sockets.get_exact_mut(id.index, id.generation)?;
-        socket.common_mut()?.dirty.clear();
+        match socket {
+            // Also of one that was given back to its listener: it will be told of anew.
+            Socket::Connection(connection) => connection.common.dirty.clear(),
+            _ => socket.common_mut()?.dirty.clear(),
+        }
+        socket.common()?;
         Some(socket.ready())
     }
 
