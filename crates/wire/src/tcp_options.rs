@@ -191,14 +191,22 @@ impl TcpOptions {
     /// [`Malformed::BadOption`] where a length lies.
     #[inline]
     pub fn parse(options: &[u8]) -> Result<Self, Malformed> {
+        match Self::parse_usual(options) {
+            Some(usual) => Ok(usual),
+            None => Self::parse_any(options),
+        }
+    }
+
+    /// What nearly every segment carries, and the SYN of Linux and of this stack.
+    #[inline]
+    fn parse_usual(options: &[u8]) -> Option<Self> {
         match *options {
             [NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h] => {
                 let timestamps = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
-                Ok(Self { timestamps: Some(timestamps), ..Self::default() })
+                Some(Self { timestamps: Some(timestamps), ..Self::default() })
             }
-            // The SYN of Linux, and ours.
             [MSS, 4, m, n, SACK_PERMITTED, 2, TIMESTAMPS, 10, a, b, c, d, e, f, g, h, NOP, WINDOW_SCALE, 3, shift] => {
-                Ok(Self {
+                Some(Self {
                     mss: Some(u16::from_be_bytes([m, n])),
                     window_scale: Some(shift),
                     sack_permitted: true,
@@ -206,13 +214,16 @@ impl TcpOptions {
                     sack_blocks: SackBlocks::new(),
                 })
             }
-            _ => Self::parse_any(options),
+            _ => None,
         }
     }
 
     /// Reads the options up to the first whose length lies; what follows counts for nothing (RFC 9293 §3.1, MUST-7: prepared for
     /// it; as Linux does).
     pub fn parse_prefix(options: &[u8]) -> Self {
+        if let Some(usual) = Self::parse_usual(options) {
+            return usual;
+        }
         let mut parsed = Self::default();
         for option in TcpOptionIter::new(options).map_while(Result::ok) {
             parsed.add(option);
