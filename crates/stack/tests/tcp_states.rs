@@ -129,6 +129,21 @@ fn simultaneous_close() {
 }
 
 #[test]
+fn a_fin_that_crosses_ours_is_acknowledged_though_the_next_segment_leads_to_time_wait() {
+    let mut b = bench();
+    let (_, id, mut peer) = b.accept(&plain());
+    b.shutdown(id);
+    assert_eq!(b.expect().flags, FIN | ACK);
+    b.inject(&peer.seg(FIN | ACK, &[]));
+    peer.seq += 1;
+    peer.ack += 1;
+    b.inject(&peer.ack());
+    assert_eq!(b.expect().ack, peer.seq);
+    b.expect_nothing();
+    assert_eq!((b.state(id), b.host.usage().tcp_time_wait), (CLOSED, 1));
+}
+
+#[test]
 fn fin_with_its_acknowledgement_skips_fin_wait_2() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&plain());

@@ -164,7 +164,13 @@ impl Connection {
                 self.enter_fin_wait_2(cx);
                 self.notify(cx);
             }
-            State::Closing if self.fin_acked => self.state = State::TimeWait,
+            State::Closing if self.fin_acked => {
+                if self.last_ack_sent != self.rcv_nxt {
+                    // Both came in one batch: the peer's FIN is still to be acknowledged, and the entry cannot answer for it.
+                    self.send_ack(cx);
+                }
+                self.state = State::TimeWait;
+            }
             State::LastAck if self.fin_acked => {
                 self.end(None, cx);
                 return Ok(());
