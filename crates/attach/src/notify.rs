@@ -7,7 +7,6 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use crate::sys::{self, Target};
@@ -42,30 +41,19 @@ impl Listener {
         self.descriptor.as_fd()
     }
 
-    /// The next call that waits, or `None`. Never blocks.
+    /// The next call that waits. To be called once each time that the descriptor was seen readable, and never else: it would block. (The
+    /// kernel counts calls, and not those that stopped waiting: where there is one to be seen, the count is at least one.) `None` if the
+    /// call was interrupted meanwhile.
     pub fn next(&self) -> Option<Notification> {
-        loop {
-            let mut fds = [PollFd::new(&*self.descriptor, PollFlags::IN)];
-            let no_wait = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
-            match poll(&mut fds, Some(&no_wait)) {
-                Ok(1) if fds[0].revents().contains(PollFlags::IN) => {}
-                _ => return None,
-            }
-            match sys::receive_notification(self.descriptor.as_fd()) {
-                Ok(raw) => {
-                    return Some(Notification {
-                        listener: Rc::clone(&self.descriptor),
-                        id: raw.id,
-                        thread: raw.pid,
-                        number: raw.number as i64,
-                        arguments: raw.arguments,
-                        answered: false,
-                    });
-                }
-                Err(Errno::NOENT | Errno::INTR) => continue,
-                Err(_) => return None,
-            }
-        }
+        let raw = sys::receive_notification(self.descriptor.as_fd()).ok()?;
+        Some(Notification {
+            listener: Rc::clone(&self.descriptor),
+            id: raw.id,
+            thread: raw.pid,
+            number: raw.number as i64,
+            arguments: raw.arguments,
+            answered: false,
+        })
     }
 }
 

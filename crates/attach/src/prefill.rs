@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socketpair};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
 
 use crate::process::is_nonblocking;
 
@@ -51,11 +51,14 @@ impl Prefill {
 
     /// Reads away what filled `ours`, or as much as is there; returns how many bytes are left to read.
     pub(crate) fn drain(ours: BorrowedFd<'_>, mut left: usize) -> usize {
+        if left == 0 {
+            return 0;
+        }
         let mut scrap = [0u8; 65_536];
         while left > 0 {
             let room = left.min(scrap.len());
-            match rustix::io::read(ours, &mut scrap[..room]) {
-                Ok(n) if n > 0 => left -= n,
+            match rustix::net::recv(ours, &mut scrap[..room], RecvFlags::DONTWAIT) {
+                Ok((n, _)) if n > 0 => left -= n,
                 _ => break,
             }
         }

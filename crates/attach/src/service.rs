@@ -175,6 +175,8 @@ impl Service for Attach {
                 return;
             }
         }
+        // Before the next call: after the events of a round, in which a connection may have been answered.
+        self.world.settle_begun(cx);
         if std::mem::take(&mut self.waiting) {
             self.answer_call(cx);
         }

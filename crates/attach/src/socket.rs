@@ -52,6 +52,8 @@ pub(crate) struct Socket {
     pub holder: (u32, i32),
     /// The error that SO_ERROR is to tell, beside the host's own.
     pub error: Option<Errno>,
+    /// SO_RCVTIMEO or SO_SNDTIMEO was set.
+    pub timed: bool,
     /// Its close is found by [`crate::alive`].
     pub watched: bool,
     /// Threads whose calls on this socket wait, first come first.
@@ -84,10 +86,10 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// A pair of the given type; the program's end is non-blocking if asked for.
+    /// A pair of the given type; the program's end is non-blocking if asked for. Ours is not: every call on it says itself that it is not
+    /// to wait.
     pub(crate) fn new(kind: SocketType, nonblocking: bool) -> Result<Pair, Errno> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
-        rustix::io::ioctl_fionbio(&ours, true)?;
         if nonblocking {
             rustix::io::ioctl_fionbio(&theirs, true)?;
         }
@@ -130,7 +132,7 @@ impl Sockets {
             self.by_id.remove(&id);
         }
         if let Some(ours) = &socket.ours {
-            cx.deregister(ours.as_fd());
+            cx.forget(ours.as_fd());
         }
         Some(socket)
     }
@@ -151,7 +153,7 @@ impl Sockets {
     pub(crate) fn replace_pair(&mut self, cx: &mut Context<'_>, key: Key, pair: Pair) -> Result<OwnedFd, Errno> {
         let Some(socket) = self.slab.get_mut(key) else { return Err(Errno::BADF) };
         if let Some(old) = socket.ours.take() {
-            cx.deregister(old.as_fd());
+            cx.forget(old.as_fd());
         }
         cx.register(pair.ours.as_fd(), FIRST_TOKEN + key as u64, interest(false))
             .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::NOMEM))?;

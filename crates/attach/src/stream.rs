@@ -4,7 +4,8 @@
 //! (from the host's receive buffer into the pair), each with one copy, until one side can take or give no more. What the pair cannot say
 //! by itself:
 //!
-//! * *connecting*: the program's send side is prefilled ([`crate::prefill`]) until the connection stands;
+//! * *connecting*: the program's send side is prefilled ([`crate::prefill`]) until the connection stands, unless it stands by the end
+//!   of the round in which it was begun;
 //! * *shutdown for writing*: the call is notified; the engine puts one more byte, the *sentinel*, behind the program's data and shuts
 //!   the program's end down. Everything before the sentinel goes up, then FIN is sent; the sentinel itself is never read;
 //! * *reset*: an AF_UNIX end that is closed with something unread resets the other. With the sentinel queued, closing is enough;
@@ -15,8 +16,8 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
-use rustix::net::SendFlags;
-use wireway_engine::Context;
+use rustix::net::{RecvFlags, SendFlags};
+use wireway_engine::{Context, Interest};
 use wireway_stack::{Ready, SocketId};
 
 use crate::prefill::Prefill;
@@ -42,10 +43,14 @@ pub(crate) enum Phase {
 /// The state of a pump.
 pub(crate) struct Stream {
     pub phase: Phase,
+    /// A non-blocking connect began the connection and has no answer yet: it was interrupted, if it is made again.
+    pub unanswered: bool,
     /// Bytes at the head of the engine's queue that are not the program's.
     pub prefilled: usize,
-    /// Whether our end may have something to read.
+    /// Whether our end may have something to read: since an edge, until a read finds less than it has room for.
     readable: bool,
+    /// The program has shut down or closed its end: behind a short read is the end.
+    ended: bool,
     /// Whether our end may take something.
     writable: bool,
     /// The sentinel is in the engine's queue.
@@ -68,8 +73,10 @@ impl Stream {
     pub(crate) fn new(phase: Phase) -> Stream {
         Stream {
             phase,
+            unanswered: false,
             prefilled: 0,
-            readable: true,
+            readable: false,
+            ended: false,
             writable: true,
             write_shut: false,
             fin_sent: false,
@@ -79,6 +86,11 @@ impl Stream {
             gone: None,
             watched: false,
         }
+    }
+
+    /// Whether the program has written something before there was a connection.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.readable
     }
 
     /// The program has closed its end, whatever it looked like.
@@ -158,10 +170,12 @@ pub(crate) fn pump(socket: &mut Socket, cx: &mut Context<'_>, key: Key, hung_up:
 }
 
 /// Our end may be read, or written, again.
-pub(crate) fn edges(socket: &mut Socket, readable: bool, writable: bool) {
+pub(crate) fn edges(socket: &mut Socket, seen: Interest) {
     if let Body::Stream(stream) = &mut socket.body {
-        stream.readable |= readable;
-        stream.writable |= writable;
+        let ended = seen.intersects(Interest::RDHUP | Interest::HUP | Interest::ERR);
+        stream.ended |= ended;
+        stream.readable |= ended || seen.contains(Interest::IN);
+        stream.writable |= seen.contains(Interest::OUT);
     }
 }
 
@@ -198,7 +212,8 @@ fn push_down(
             if !offered || discards {
                 return length;
             }
-            match rustix::net::sendmsg(ours, slices, &mut Default::default(), SendFlags::NOSIGNAL) {
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            match rustix::net::sendmsg(ours, slices, &mut Default::default(), flags) {
                 Ok(n) => {
                     *writable = n == length;
                     n
@@ -273,17 +288,17 @@ fn push_up(
             return Up::Moved(Moved::Waits);
         }
         let mut end = None;
-        let readable = &mut stream.readable;
+        let (readable, ended) = (&mut stream.readable, stream.ended);
         let result =
-            cx.host.send_with(cx.now, id, limit.min(space), Default::default(), &mut |piece| match rustix::io::read(
-                ours,
-                &mut *piece,
-            ) {
+            cx.host.send_with(cx.now, id, limit.min(space), Default::default(), &mut |piece| match recv(ours, piece) {
                 Ok(0) if !piece.is_empty() => {
                     end = Some(false);
                     0
                 }
-                Ok(n) => n,
+                Ok(n) => {
+                    *readable = n == piece.len() || ended;
+                    n
+                }
                 Err(Errno::CONNRESET) => {
                     end = Some(true);
                     0
@@ -309,6 +324,11 @@ fn push_up(
     Up::Moved(Moved::Nothing)
 }
 
+/// Reads without waiting.
+fn recv(ours: BorrowedFd<'_>, into: &mut [u8]) -> Result<usize, Errno> {
+    rustix::net::recv(ours, into, RecvFlags::DONTWAIT).map(|(n, _)| n)
+}
+
 enum Discarded {
     Some,
     None,
@@ -318,7 +338,7 @@ enum Discarded {
 fn discard(ours: BorrowedFd<'_>, limit: usize) -> Discarded {
     let mut scrap = [0u8; 16_384];
     let room = limit.min(scrap.len());
-    match rustix::io::read(ours, &mut scrap[..room]) {
+    match recv(ours, &mut scrap[..room]) {
         Ok(0) => Discarded::End { reset: false },
         Ok(_) => Discarded::Some,
         Err(Errno::CONNRESET) => Discarded::End { reset: true },
@@ -340,5 +360,5 @@ pub(crate) fn break_off(socket: &mut Socket, cx: &mut Context<'_>, theirs: Optio
     {
         let _ = rustix::net::send(theirs, &[0], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
-    cx.deregister(ours.as_fd());
+    cx.forget(ours.as_fd());
 }

@@ -7,7 +7,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
 
 use rustix::io::Errno;
 use wireway_engine::Context;
@@ -20,8 +19,9 @@ use crate::datagram;
 use crate::local::Local;
 use crate::prefill::Prefill;
 use crate::process::Processes;
-use crate::socket::{Body, Key, Sockets};
-use crate::stream::{self, Verdict};
+use crate::socket::{Body, Key, Socket, Sockets};
+use crate::stream::{self, Phase, Verdict};
+use crate::sys;
 
 /// Sockets watched by [`Alive`] since it was last asked, at which it is asked without a reason.
 const ASK_AFTER: usize = 256;
@@ -44,7 +44,7 @@ pub(crate) type BeforeLookup = Box<dyn FnMut(&mut Host, Instant)>;
 pub(crate) struct World {
     pub processes: Processes,
     pub sockets: Sockets,
-    pub prefill: Rc<Prefill>,
+    pub prefill: Prefill,
     pub alive: Alive,
     pub local: Local,
     /// What the host looks like to ioctl and netlink.
@@ -52,6 +52,8 @@ pub(crate) struct World {
     pub before_lookup: Option<BeforeLookup>,
     parked: HashMap<u32, (Awaited, Call)>,
     deadlines: BTreeSet<(Instant, u32)>,
+    /// Connections that were begun since the last round.
+    begun: Vec<Key>,
     /// Sockets whose pump has more to move.
     runnable: Vec<Key>,
     ask_alive: bool,
@@ -64,13 +66,14 @@ impl World {
         Ok(World {
             processes: Processes::default(),
             sockets: Sockets::default(),
-            prefill: Rc::new(Prefill::new()?),
+            prefill: Prefill::new()?,
             alive: Alive::new()?,
             local: Local::new()?,
             links,
             before_lookup: None,
             parked: HashMap::new(),
             deadlines: BTreeSet::new(),
+            begun: Vec::new(),
             runnable: Vec::new(),
             ask_alive: false,
             closing: Vec::new(),
@@ -170,16 +173,39 @@ impl World {
         }
     }
 
-    /// Takes out the calls on a connecting socket that a signal has interrupted: with nobody waiting, the outcome is for poll to show.
-    fn forget_interrupted(&mut self, key: Key) {
+    /// Takes out the calls on a socket that failed to connect that a signal has interrupted: with nobody waiting, it is for poll to show.
+    fn forget_interrupted(&mut self, cx: &Context<'_>, key: Key) {
         let Some(socket) = self.sockets.get(key) else { return };
-        if !matches!(&socket.body, Body::Stream(s) if s.phase == stream::Phase::Connecting) {
+        let connecting = matches!(&socket.body, Body::Stream(s) if s.phase == Phase::Connecting);
+        if !connecting || !socket.id.is_some_and(|id| cx.host.ready(id).contains(Ready::ERR)) {
             return;
         }
         for thread in Vec::from(socket.waiting.clone()) {
             if self.parked.get(&thread).is_some_and(|(_, call)| !call.notification.is_waiting()) {
                 self.unpark(thread);
             }
+        }
+    }
+
+    /// A connection was begun.
+    pub(crate) fn begin(&mut self, key: Key) {
+        self.begun.push(key);
+    }
+
+    /// Fills the pairs of connections that were not answered at once, and has non-blocking calls answered, which waited for this.
+    pub(crate) fn settle_begun(&mut self, cx: &mut Context<'_>) {
+        for key in std::mem::take(&mut self.begun) {
+            let Some(socket) = self.sockets.get(key) else { continue };
+            let (holder, inode) = (socket.holder, socket.inode);
+            if matches!(&socket.body, Body::Stream(s) if s.phase == Phase::Connecting && s.prefilled == 0)
+                && let Some(theirs) = self.program_end(holder, inode)
+                && let Some(Socket { body: Body::Stream(stream), ours: Some(ours), .. }) = self.sockets.get(key)
+                // Another thread's bytes would be taken for the filling.
+                && sys::ioctl_int(ours, libc::FIONREAD) == Ok(0)
+            {
+                stream.prefilled = self.prefill.fill(theirs.as_fd()).unwrap_or(0);
+            }
+            self.retry(cx, key);
         }
     }
 
@@ -211,14 +237,13 @@ impl World {
         use wireway_engine::Interest;
         let Some(socket) = self.sockets.get(key) else { return };
         let hung_up = seen.intersects(Interest::HUP | Interest::ERR);
-        let readable = seen.intersects(Interest::IN | Interest::RDHUP | Interest::HUP | Interest::ERR);
-        stream::edges(socket, readable, seen.contains(Interest::OUT));
+        stream::edges(socket, seen);
         self.touched(cx, key, hung_up);
     }
 
     /// Moves what can be moved on a socket, then makes the calls that wait for it again.
     pub(crate) fn touched(&mut self, cx: &mut Context<'_>, key: Key, hung_up: bool) {
-        self.forget_interrupted(key);
+        self.forget_interrupted(cx, key);
         let Some(socket) = self.sockets.get(key) else { return };
         let verdict = match &mut socket.body {
             Body::Stream(_) => stream::pump(socket, cx, key, hung_up),
@@ -306,7 +331,7 @@ impl World {
 
     /// When [`World::poll`] has something to do.
     pub(crate) fn poll_at(&self, now: Instant) -> Option<Instant> {
-        if !self.runnable.is_empty() || self.ask_alive {
+        if !self.runnable.is_empty() || !self.begun.is_empty() || self.ask_alive {
             return Some(now);
         }
         self.deadlines.first().map(|(at, _)| *at)

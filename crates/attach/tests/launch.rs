@@ -37,7 +37,9 @@ fn serve(running: &mut Running, mut answer: impl FnMut(Notification)) -> Ending 
             [PollFd::new(&reports, PollFlags::IN), PollFd::from_borrowed_fd(listener.descriptor(), PollFlags::IN)];
         let second = rustix::time::Timespec { tv_sec: 1, tv_nsec: 0 };
         poll(&mut fds, Some(&second)).unwrap();
-        while let Some(notification) = listener.next() {
+        if fds[1].revents().contains(PollFlags::IN)
+            && let Some(notification) = listener.next()
+        {
             answer(notification);
         }
         while let Some(progress) = running.progress() {

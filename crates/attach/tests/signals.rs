@@ -103,6 +103,48 @@ assert c.getsockopt(SOL_SOCKET, SO_ERROR) == 0 and c.getpeername() == l.getsockn
     );
 }
 
+/// A timer interrupts non-blocking connects every half millisecond: SA_RESTART must not show that they were made twice.
+const CONNECTS: &str = r#"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+static volatile int ticks;
+static void tick(int s) { (void)s; ticks++; }
+int main(void) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof at;
+    int l = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(l, (void *)&at, n) || listen(l, 5) || getsockname(l, (void *)&at, &n)) return 1;
+    struct sigaction a = {.sa_handler = tick, .sa_flags = SA_RESTART};
+    sigaction(SIGALRM, &a, 0);
+    struct itimerval often = {{0, 500}, {0, 500}};
+    setitimer(ITIMER_REAL, &often, 0);
+    for (int i = 0; i < 1500; i++) {
+        int error = -1, s = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        if (connect(s, (void *)&at, sizeof at) != -1 || errno != EINPROGRESS) { perror("connect"); return 2; }
+        struct pollfd p = {s, POLLOUT, 0};
+        while (poll(&p, 1, 10000) < 0) if (errno != EINTR) return 3;
+        n = sizeof error;
+        if (p.revents != POLLOUT || getsockopt(s, SOL_SOCKET, SO_ERROR, &error, &n) || error) return 4;
+        close(accept(l, 0, 0));
+        close(s);
+    }
+    return ticks < 50 ? 5 : 0;
+}
+"#;
+
+#[test]
+fn restarted_connects_are_in_progress() {
+    let directory = Directory::new("connects");
+    let program = directory.compile("connects", CONNECTS);
+    assert_eq!(run(&["timeout", "60", &program]).status, 0);
+}
+
 /// A timer interrupts a receiver of descriptors on an AF_UNIX socket every half millisecond.
 const DESCRIPTORS: &str = r#"
 #include <errno.h>

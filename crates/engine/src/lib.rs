@@ -86,6 +86,11 @@ impl Context<'_> {
         self.reactor.deregister(fd);
     }
 
+    /// Stops watching a descriptor that is about to be closed and has no duplicate, in which case no system call is needed.
+    pub fn forget(&mut self, fd: BorrowedFd<'_>) {
+        self.reactor.forget(fd);
+    }
+
     /// Ends [`Engine::run`] after this turn, with this result (the first call wins).
     pub fn stop(&mut self, status: i32) {
         self.reactor.stop(status);

@@ -80,6 +80,11 @@ impl Reactor {
     pub fn deregister(&mut self, fd: BorrowedFd<'_>) {
         // ENOENT is no news: the caller wants it gone.
         let _ = epoll::delete(&self.epoll, fd);
+        self.forget(fd);
+    }
+
+    /// The same for a descriptor that is about to be closed, which takes it out of the epoll set if it has no duplicate.
+    pub fn forget(&mut self, fd: BorrowedFd<'_>) {
         if let Some(watch) = self.watches.get_mut(fd.as_raw_fd() as usize) {
             watch.generation = watch.generation.wrapping_add(1);
             watch.current = None;

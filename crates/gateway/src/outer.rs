@@ -39,7 +39,7 @@ pub(crate) enum Connecting {
 /// Starts to connect a TCP socket to `peer`.
 pub(crate) fn connect_stream(peer: SocketAddr) -> Result<Connecting, Errno> {
     let fd = open(family(peer), SocketType::STREAM, ipproto::TCP)?;
-    prepare_stream(&fd);
+    prepare_stream(&fd, peer);
     match rustix::net::connect(&fd, &peer) {
         Ok(()) => return Ok(Connecting::Done(fd)),
         Err(Errno::INPROGRESS | Errno::INTR) => {}
@@ -62,11 +62,14 @@ pub(crate) fn other_loopback(peer: SocketAddr) -> Option<SocketAddr> {
 }
 
 /// Sets the options of a relayed connection. The host has cut the program's bytes into segments already, so nothing is to wait for
-/// more; and the program's own keep-alives end at the gateway, so a peer that is gone is the machine's to notice.
-pub(crate) fn prepare_stream(fd: &OwnedFd) {
+/// more; and the program's own keep-alives end at the gateway, so a peer that is gone is the machine's to notice. (One on the machine
+/// itself does not go without a word.)
+pub(crate) fn prepare_stream(fd: &OwnedFd, peer: SocketAddr) {
     // Without them a connection is slower, or longer remembered: not wrong.
     let _ = sockopt::set_tcp_nodelay(fd, true);
-    let _ = sockopt::set_socket_keepalive(fd, true);
+    if !peer.ip().to_canonical().is_loopback() {
+        let _ = sockopt::set_socket_keepalive(fd, true);
+    }
 }
 
 /// A UDP socket that sends to, and receives from, `peer` only.

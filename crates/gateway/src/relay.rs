@@ -65,7 +65,9 @@ pub(crate) struct Relay {
     inner: SocketId,
     readable: bool,
     writable: bool,
-    /// The outer peer has sent FIN: a short read is not the end of what can be read.
+    /// The outer peer has sent FIN: behind a short read is the end.
+    finished: bool,
+    /// There may be an error: a short read is not the end of what can be read.
     hang_up: bool,
     inward: Direction,
     outward: Direction,
@@ -82,6 +84,7 @@ impl Relay {
             inner,
             readable: false,
             writable: true,
+            finished: false,
             hang_up: false,
             inward: Direction::Open,
             outward: Direction::Open,
@@ -106,7 +109,8 @@ impl Relay {
     pub fn note(&mut self, seen: Interest) {
         self.readable |= seen.intersects(Interest::IN | Interest::RDHUP | Interest::HUP | Interest::ERR);
         self.writable |= seen.intersects(Interest::OUT | Interest::HUP | Interest::ERR);
-        self.hang_up |= seen.intersects(Interest::RDHUP | Interest::HUP | Interest::ERR);
+        self.finished |= seen.contains(Interest::RDHUP);
+        self.hang_up |= seen.intersects(Interest::HUP | Interest::ERR);
     }
 
     /// Moves what can be moved.
@@ -197,7 +201,7 @@ impl Relay {
         }
         let mut budget = BUDGET;
         while self.inward == Direction::Open && self.readable && budget > 0 {
-            let (outer, hang_up, readable) = (&self.outer, self.hang_up, &mut self.readable);
+            let (outer, finished, hang_up, readable) = (&self.outer, self.finished, self.hang_up, &mut self.readable);
             let mut end = None;
             let outcome =
                 host.send_with(now, self.inner, budget, SendFlags::default(), &mut |piece| match outer::recv(
@@ -210,6 +214,9 @@ impl Relay {
                     }
                     Ok(n) => {
                         *readable = n == piece.len() || hang_up;
+                        if !*readable && finished {
+                            end = Some(Ok(()));
+                        }
                         n
                     }
                     Err(Errno::AGAIN) => {

@@ -203,7 +203,7 @@ impl Tcp {
         map: &Map,
         counters: &Counters,
     ) {
-        outer::prepare_stream(&outer);
+        outer::prepare_stream(&outer, peer);
         let target = SocketAddr::from((map.program, port));
         let source = IpAddr::V4(map.near(peer.ip()));
         // The peer's own port, unless a connection of that name is still remembered.

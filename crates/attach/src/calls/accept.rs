@@ -7,14 +7,14 @@ use rustix::net::SocketType;
 use wireway_engine::Context;
 use wireway_stack::{Error, Ready};
 
-use super::{Call, Outcome, Target, socket_at, target, timeout};
+use super::{Call, Outcome, Target, park, socket_at, target};
 use crate::listener::Tokens;
 use crate::notify::NotHanded;
 use crate::process::is_nonblocking;
 use crate::sockaddr;
 use crate::socket::{Body, Pair, Socket, errno};
 use crate::stream::{Phase, Stream};
-use crate::world::{Awaited, World};
+use crate::world::World;
 
 pub(super) fn listen(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
     let Target::Ours(key, theirs) = target(w, call)? else { return Ok(Outcome::GoOn) };
@@ -56,7 +56,7 @@ pub(super) fn accept(w: &mut World, cx: &mut Context<'_>, call: &mut Call, flags
             if is_nonblocking(&theirs) {
                 return Err(Errno::AGAIN);
             }
-            return Ok(Outcome::Park(Awaited::Socket(key), timeout(&theirs, libc::SO_RCVTIMEO)));
+            return park(w, key, &theirs, libc::SO_RCVTIMEO);
         }
         Err(e) => return Err(errno(e)),
     };
@@ -96,6 +96,7 @@ pub(super) fn accept(w: &mut World, cx: &mut Context<'_>, call: &mut Call, flags
         inode: pair.inode,
         holder: (call.thread(), number),
         error: None,
+        timed: false,
         watched: false,
         waiting: Default::default(),
         body: Body::Stream(Stream::new(Phase::Open)),

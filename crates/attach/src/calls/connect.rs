@@ -2,15 +2,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
 
 use rustix::io::Errno;
 use rustix::net::SocketType;
 use wireway_engine::Context;
 use wireway_stack::Error;
 
-use super::{Call, Outcome, Target, socket_at, target, timeout};
+use super::{Call, Outcome, Target, park, socket_at, target};
 use crate::notify::NotHanded;
+use crate::prefill::Prefill;
 use crate::process::is_nonblocking;
 use crate::sockaddr;
 use crate::socket::{Body, Key, Pair, errno};
@@ -29,7 +29,18 @@ pub(super) fn goes_round(raw: &[u8]) -> bool {
         .is_some_and(|path| RESOLVERS.contains(&path) || RESOLVER_DIRECTORIES.iter().any(|d| path.starts_with(d)))
 }
 
+/// A connection that a call has begun, and waits for.
+#[derive(Clone, Copy)]
+pub(crate) struct Attempt {
+    key: Key,
+    peer: SocketAddr,
+    nonblocking: bool,
+}
+
 pub(super) fn connect(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
+    if let Some(attempt) = call.attempt {
+        return go_on(w, cx, call, attempt);
+    }
     let (key, theirs) = match target(w, call)? {
         Target::Ours(key, theirs) => (key, theirs),
         Target::Local => {
@@ -104,44 +115,82 @@ fn stream(
         }
         theirs = renew(w, cx, call, key, &theirs)?;
     }
-    let prefill = Rc::clone(&w.prefill);
     let socket = socket_at(w, key)?;
     let Body::Stream(stream) = &mut socket.body else { return Err(Errno::INVAL) };
-    if stream.phase == Phase::Fresh
+    let fresh = stream.phase == Phase::Fresh;
+    if fresh
+        && stream.is_readable()
         && let Some(ours) = &socket.ours
     {
         // Written before there was a connection: on Linux that is EPIPE.
-        crate::prefill::Prefill::drain(ours.as_fd(), usize::MAX);
+        Prefill::drain(ours.as_fd(), usize::MAX);
     }
-    let fresh = stream.phase == Phase::Fresh;
+    let attempt = Attempt { key, peer, nonblocking: is_nonblocking(&theirs) };
+    if attempt.nonblocking && stream.unanswered {
+        return go_on(w, cx, call, attempt);
+    }
     match cx.host.connect(cx.now, id, peer) {
-        Ok(()) => {
-            if fresh {
-                stream.phase = Phase::Connecting;
-            }
-            w.run_soon(key);
-            Ok(Outcome::Done(Ok(0)))
-        }
-        Err(e @ (Error::InProgress | Error::AlreadyInProgress)) => {
+        Err(Error::InProgress | Error::AlreadyInProgress) if fresh => {
             stream.phase = Phase::Connecting;
-            if fresh {
-                stream.prefilled = prefill.fill(theirs.as_fd()).unwrap_or(0);
+            call.attempt = Some(attempt);
+            stream.unanswered = attempt.nonblocking;
+            w.begin(key);
+            // A call that is not to wait is answered at the end of this round.
+            if attempt.nonblocking {
+                return Ok(Outcome::Park(Awaited::Socket(key), None));
             }
-            if is_nonblocking(&theirs) {
-                return Err(errno(e));
-            }
-            Ok(Outcome::Park(Awaited::Socket(key), timeout(&theirs, libc::SO_SNDTIMEO)))
+            park(w, key, &theirs, libc::SO_SNDTIMEO)
         }
-        Err(e) => {
-            if stream.phase == Phase::Connecting
-                && let Some(ours) = &socket.ours
-            {
-                stream.phase = Phase::Fresh;
-                stream.prefilled = crate::prefill::Prefill::drain(ours.as_fd(), stream.prefilled);
-            }
-            Err(errno(e))
+        Err(e @ (Error::InProgress | Error::AlreadyInProgress)) if attempt.nonblocking => Err(errno(e)),
+        Err(Error::InProgress | Error::AlreadyInProgress) => {
+            call.attempt = Some(attempt);
+            park(w, key, &theirs, libc::SO_SNDTIMEO)
         }
+        Ok(()) if fresh => {
+            stream.phase = Phase::Connecting;
+            connected(w, key)
+        }
+        Ok(()) => connected(w, key),
+        Err(e) => Err(failed(w, key, e)),
     }
+}
+
+/// Something happened to a connection that this call waits for.
+fn go_on(w: &mut World, cx: &mut Context<'_>, call: &mut Call, attempt: Attempt) -> Result<Outcome, Errno> {
+    let Attempt { key, peer, nonblocking } = attempt;
+    if nonblocking {
+        // Whatever it is, is for poll to show.
+        w.touched(cx, key, false);
+        let answered = call.notification.try_finish(Err(Errno::INPROGRESS)).is_ok();
+        if let Body::Stream(stream) = &mut socket_at(w, key)?.body {
+            stream.unanswered = !answered;
+        }
+        return Ok(Outcome::Answered);
+    }
+    let id = socket_at(w, key)?.id.ok_or(Errno::INVAL)?;
+    match cx.host.connect(cx.now, id, peer) {
+        Ok(()) => connected(w, key),
+        Err(Error::InProgress | Error::AlreadyInProgress) => Ok(Outcome::Park(Awaited::Socket(key), None)),
+        Err(e) => Err(failed(w, key, e)),
+    }
+}
+
+fn connected(w: &mut World, key: Key) -> Result<Outcome, Errno> {
+    w.run_soon(key);
+    Ok(Outcome::Done(Ok(0)))
+}
+
+/// The attempt failed, and the call tells: the next may be another attempt.
+fn failed(w: &mut World, key: Key, error: Error) -> Errno {
+    if let Ok(socket) = socket_at(w, key)
+        && let Body::Stream(stream) = &mut socket.body
+        && stream.phase == Phase::Connecting
+        && let Some(ours) = &socket.ours
+    {
+        stream.phase = Phase::Fresh;
+        stream.prefilled = Prefill::drain(ours.as_fd(), stream.prefilled);
+    }
+    errno(error)
 }
 
 /// A new pair under the old descriptor, after one that was shown an error.

@@ -12,12 +12,12 @@ use wireway_engine::Context;
 use wireway_stack::{Error, SocketOption};
 
 use super::connect::reachable;
-use super::{Call, Outcome, Target, socket_at, target, timeout};
+use super::{Call, Outcome, Target, park, socket_at, target};
 use crate::msghdr::{self, Control, Header, Vector};
 use crate::process::is_nonblocking;
 use crate::socket::{Body, Key, errno};
 use crate::stream::Phase;
-use crate::world::{Awaited, World};
+use crate::world::World;
 use crate::{datagram, sockaddr, sys};
 
 /// Longer than any datagram.
@@ -48,14 +48,14 @@ pub(super) fn sendto(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Re
     let vectors = vec![Vector { address: call.argument(1), length: call.argument(2) }];
     let message = Message { vectors, name, control: Vec::new(), flags: call.int(3) };
     let sent = send(w, cx, call, key, &theirs, &message)?;
-    finish(call, key, &theirs, &message, sent)
+    finish(w, call, key, &theirs, &message, sent)
 }
 
 pub(super) fn sendmsg(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
     let Target::Ours(key, theirs) = target(w, call)? else { return Ok(Outcome::GoOn) };
     let message = read_message(call, call.argument(1), call.int(2))?;
     let sent = send(w, cx, call, key, &theirs, &message)?;
-    finish(call, key, &theirs, &message, sent)
+    finish(w, call, key, &theirs, &message, sent)
 }
 
 pub(super) fn sendmmsg(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
@@ -74,7 +74,7 @@ pub(super) fn sendmmsg(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> 
             }
             Ok(Sent::Native) => return Ok(Outcome::GoOn),
             Ok(Sent::WouldBlock) if call.progress > 0 => break,
-            Ok(Sent::WouldBlock) => return blocked(call, key, &theirs, call.int(3)),
+            Ok(Sent::WouldBlock) => return blocked(w, call, key, &theirs, call.int(3)),
             Err(_) if call.progress > 0 => break,
             Err(e) => return Err(e),
         }
@@ -93,22 +93,29 @@ fn read_message(call: &Call, at: u64, flags: i32) -> Result<Message, Errno> {
     Ok(Message { vectors: header.vectors, name, control, flags })
 }
 
-fn finish(call: &mut Call, key: Key, theirs: &OwnedFd, message: &Message, sent: Sent) -> Result<Outcome, Errno> {
+fn finish(
+    w: &mut World,
+    call: &mut Call,
+    key: Key,
+    theirs: &OwnedFd,
+    message: &Message,
+    sent: Sent,
+) -> Result<Outcome, Errno> {
     match sent {
         Sent::Native => Ok(Outcome::GoOn),
         Sent::Bytes(n) => Ok(Outcome::Done(Ok(n as i64))),
-        Sent::WouldBlock => blocked(call, key, theirs, message.flags),
+        Sent::WouldBlock => blocked(w, call, key, theirs, message.flags),
     }
 }
 
-fn blocked(call: &Call, key: Key, theirs: &OwnedFd, flags: i32) -> Result<Outcome, Errno> {
+fn blocked(w: &mut World, call: &Call, key: Key, theirs: &OwnedFd, flags: i32) -> Result<Outcome, Errno> {
     if flags & libc::MSG_DONTWAIT != 0 || is_nonblocking(theirs) {
         return match call.progress {
             0 => Err(Errno::AGAIN),
             n => Ok(Outcome::Done(Ok(n as i64))),
         };
     }
-    Ok(Outcome::Park(Awaited::Socket(key), timeout(theirs, libc::SO_SNDTIMEO)))
+    park(w, key, theirs, libc::SO_SNDTIMEO)
 }
 
 fn send(

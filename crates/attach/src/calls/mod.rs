@@ -33,11 +33,13 @@ pub(crate) struct Call {
     pub deadline: Option<Instant>,
     /// What it has done so far: bytes or messages.
     pub progress: usize,
+    /// The connection attempt that it has begun.
+    pub attempt: Option<connect::Attempt>,
 }
 
 impl Call {
     pub(crate) fn new(notification: Notification) -> Call {
-        Call { notification, deadline: None, progress: 0 }
+        Call { notification, deadline: None, progress: 0, attempt: None }
     }
 
     pub(crate) fn thread(&self) -> u32 {
@@ -126,6 +128,12 @@ pub(super) fn target(w: &mut World, call: &Call) -> Result<Target, Errno> {
 
 pub(super) fn socket_at(w: &mut World, key: Key) -> Result<&mut Socket, Errno> {
     w.sockets.get(key).ok_or(Errno::BADF)
+}
+
+/// Parks a call on a socket, for as long as this option of the program's end says: SO_RCVTIMEO or SO_SNDTIMEO.
+pub(super) fn park(w: &mut World, key: Key, theirs: &OwnedFd, name: i32) -> Result<Outcome, Errno> {
+    let limit = if socket_at(w, key)?.timed { timeout(theirs, name) } else { None };
+    Ok(Outcome::Park(Awaited::Socket(key), limit))
 }
 
 /// SO_RCVTIMEO or SO_SNDTIMEO of the program's end; `None` is for ever.

@@ -34,6 +34,7 @@ pub(super) fn set(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Resul
     let mut value = vec![0; length.min(LONGEST)];
     call.memory().read(call.argument(3), &mut value)?;
     if level == libc::SOL_SOCKET && is_native(name) {
+        socket_at(w, key)?.timed = true;
         return Ok(Outcome::Done(sys::set_option(&theirs, level, name, &value).map(|()| 0)));
     }
     if local_option(w, key, level, name, &value)? {

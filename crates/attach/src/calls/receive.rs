@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use wireway_engine::Context;
 
-use super::{Call, Outcome, Target, socket_at, target, timeout};
+use super::{Call, Outcome, Target, park, socket_at, target, timeout};
 use crate::datagram::{self, Letter};
 use crate::msghdr::{self, Header, Vector};
 use crate::process::{is_foreign_socket, is_local_socket, is_nonblocking, socket_inode};
@@ -26,7 +26,7 @@ pub(super) fn recvfrom(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> 
     if let Some(outcome) = on_stream(w, cx, call, key, &theirs, &vectors, flags)? {
         return Ok(outcome);
     }
-    let Some(letter) = next(w, cx, key, &theirs, flags)? else { return blocked(key, &theirs) };
+    let Some(letter) = next(w, cx, key, &theirs, flags)? else { return blocked(w, key, &theirs) };
     let copied = msghdr::scatter(call.memory(), &vectors, &letter.data)?;
     sockaddr::store(call.memory(), &letter.name, call.argument(4), call.argument(5))?;
     let length = if flags & libc::MSG_TRUNC != 0 { letter.data.len() } else { copied };
@@ -43,7 +43,7 @@ pub(super) fn recvmsg(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> R
     if let Some(outcome) = on_stream(w, cx, call, key, &theirs, &header.vectors, flags)? {
         return Ok(outcome);
     }
-    let Some(letter) = next(w, cx, key, &theirs, flags)? else { return blocked(key, &theirs) };
+    let Some(letter) = next(w, cx, key, &theirs, flags)? else { return blocked(w, key, &theirs) };
     let length = store(call, &header, &letter, flags)?;
     finish(w, cx, call, key, &theirs, flags, vec![letter], length)
 }
@@ -64,7 +64,7 @@ pub(super) fn recvmmsg(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> 
         let letter = match next(w, cx, key, &theirs, flags) {
             Ok(Some(letter)) => letter,
             Ok(None) if done > 0 => break,
-            Ok(None) => return blocked(key, &theirs),
+            Ok(None) => return blocked(w, key, &theirs),
             Err(_) if done > 0 => break,
             Err(e) => return Err(e),
         };
@@ -146,8 +146,8 @@ fn settle(
     Ok(Outcome::Answered)
 }
 
-fn blocked(key: Key, theirs: &OwnedFd) -> Result<Outcome, Errno> {
-    Ok(Outcome::Park(Awaited::Socket(key), timeout(theirs, libc::SO_RCVTIMEO)))
+fn blocked(w: &mut World, key: Key, theirs: &OwnedFd) -> Result<Outcome, Errno> {
+    park(w, key, theirs, libc::SO_RCVTIMEO)
 }
 
 /// Stores a datagram and what goes with it; returns the answer of the call.
@@ -206,7 +206,7 @@ fn on_stream(
             Ok(Some(Outcome::Done(Ok(n as i64))))
         }
         Err(Errno::AGAIN) if flags & libc::MSG_DONTWAIT != 0 || is_nonblocking(theirs) => Err(Errno::AGAIN),
-        Err(Errno::AGAIN) => blocked(key, theirs).map(Some),
+        Err(Errno::AGAIN) => blocked(w, key, theirs).map(Some),
         Err(e) => Err(e),
     }
 }

@@ -61,6 +61,7 @@ pub(super) fn socket(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Re
         inode: pair.inode,
         holder: (call.thread(), -1),
         error: None,
+        timed: false,
         watched: false,
         waiting: Default::default(),
         body,
