@@ -1,14 +1,14 @@
 //! Layers 2 and 3 of a host, and what every protocol needs: settings, counters, randomness, timers, events.
 //!
-//! A transport sends by [`Net::send_ip`] and asks [`Net::route`] where a packet would go; what it is to receive comes
-//! in is handed to it as an [`Inbound`].
+//! A transport sends by [`Net::send_ip`] and asks [`Net::route`] where a packet would go; what it is to receive is
+//! handed to it as an [`Inbound`].
 //!
 //! | file | what |
 //! | --- | --- |
 //! | `ethernet.rs` | frames in and out |
 //! | `arp.rs`, `claim.rs` | ARP; probing, announcing and defending own addresses |
 //! | `neighbour.rs` | the cache of next hops' MAC addresses, and packets that wait for one |
-//! | `ipv4.rs` | IPv4 in and out, and `lo` |
+//! | `ipv4.rs`, `template.rs` | IPv4 in and out, and `lo`; the short way out |
 //! | `fragment.rs`, `reassembly.rs`, `ident.rs` | fragments, and IP identification |
 //! | `route.rs`, `path_mtu.rs` | local addresses, routes, and what is known of a destination |
 //! | `icmp.rs`, `limit.rs` | ICMP in and out, and its rate limits |

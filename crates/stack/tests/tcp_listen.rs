@@ -326,6 +326,36 @@ fn held_connections_are_answered_as_decided() {
     }
 }
 
+/// Which of two SYN-ACKs is acknowledged cannot be told without timestamps: no round trip is measured (Karn).
+#[test]
+fn a_repeated_syn_ack_measures_nothing() {
+    for held in [false, true] {
+        for repeated in [false, true] {
+            let mut b = Bench::new(Settings::default());
+            let listener = b.listen(80);
+            b.set(listener, SocketOption::HoldIncoming(held));
+            let peer = syn(&mut b, 100, &plain());
+            if held {
+                let (id, _) = b.host.accept(b.now, listener).unwrap();
+                b.host.admit(b.now, id).unwrap();
+                b.host.unaccept(listener, id).unwrap();
+            }
+            b.settle();
+            b.sleep(Duration::from_millis(600));
+            if repeated {
+                b.expect();
+                syn(&mut b, 100, &plain());
+            }
+            b.sleep(Duration::from_millis(50));
+            finish(&mut b, peer, &plain());
+            let (id, _) = b.host.accept(b.now, listener).unwrap();
+            let rtt = if repeated { Duration::ZERO } else { Duration::from_millis(650) };
+            assert_eq!(b.host.tcp_info(b.now, id).unwrap().rtt, rtt, "held {held}");
+            assert_eq!(b.host.counters()[Counter::TcpRetransSegs], u64::from(repeated));
+        }
+    }
+}
+
 #[test]
 fn held_connections_are_bounded_when_accepted_too() {
     let mut b = Bench::new(Settings { tcp_max_syn_backlog: 6, ..Settings::default() });

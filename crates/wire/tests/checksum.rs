@@ -38,6 +38,40 @@ fn every_length_and_extreme_bytes() {
 }
 
 #[test]
+fn every_length_at_every_alignment() {
+    let data: Vec<u8> = (0..400u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 21) as u8).collect();
+    for start in 0..64 {
+        for len in 0..=300 {
+            let part = &data[start..start + len];
+            assert_eq!(checksum(part), naive(part), "{len} from {start}");
+        }
+    }
+}
+
+/// The words of eight bytes added one by one, each carry brought round.
+fn folded(acc: u64) -> u16 {
+    let add = |sum: u16, word: u16| {
+        let (sum, carry) = sum.overflowing_add(word);
+        sum + u16::from(carry)
+    };
+    [acc as u16, (acc >> 16) as u16, (acc >> 32) as u16, (acc >> 48) as u16].into_iter().fold(0, add).swap_bytes()
+}
+
+#[test]
+fn folding_where_carries_meet() {
+    let edges = [0u16, 1, 2, 0x7fff, 0x8000, 0xfffe, 0xffff];
+    for i in 0..edges.len().pow(3) {
+        let [a, b, c] = [i, i / 7, i / 49].map(|i| edges[i % 7]);
+        for d in 0..=0xffffu16 {
+            for acc in [[a, b, c, d], [a, b, d, c], [a, d, b, c], [d, a, b, c]] {
+                let acc = acc.iter().fold(0, |acc, &word| acc << 16 | u64::from(word));
+                assert_eq!(Sum::of(&acc.to_le_bytes()).fold(), folded(acc), "{acc:x}");
+            }
+        }
+    }
+}
+
+#[test]
 fn nothing_and_zero() {
     assert_eq!(Sum::new().finish(), 0xffff);
     assert_eq!(checksum(&[0; 9]), 0xffff);
@@ -61,6 +95,11 @@ fn pseudo_headers_are_the_bytes_of_their_figures() {
 }
 
 proptest! {
+    #[test]
+    fn folding(acc: u64) {
+        prop_assert_eq!(Sum::of(&acc.to_le_bytes()).fold(), folded(acc));
+    }
+
     #[test]
     fn parts_cut_anywhere(data in vec(any::<u8>(), 0..2000), mut cuts in vec(0usize..2000, 0..8)) {
         cuts.sort_unstable();

@@ -268,6 +268,46 @@ proptest! {
         let _ = TcpOptions::parse(&bytes);
     }
 
+    /// The layouts that are read at once mean what they do one option at a time, and so does what is nearly one of them.
+    #[test]
+    fn usual_layouts_are_read_as_any_other(
+        options in any_options(), linux_syn: bool, changes in vec((0usize..20, any::<u8>()), 0..3), cut in 0usize..41,
+    ) {
+        let TcpOptions { mss, window_scale, timestamps, .. } = options;
+        let linux = TcpOptions {
+            mss: Some(mss.unwrap_or(1460)),
+            window_scale: Some(window_scale.unwrap_or(7)),
+            sack_permitted: true,
+            timestamps: Some(timestamps.unwrap_or((1, 0))),
+            ..TcpOptions::default()
+        };
+        let mut bytes = emitted(if linux_syn { &linux } else { &options });
+        for (at, value) in changes {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = value;
+            }
+        }
+        bytes.truncate(cut);
+        let mut one_by_one = TcpOptions::default();
+        let mut lie = None;
+        for option in TcpOptionIter::new(&bytes) {
+            match option {
+                Ok(TcpOption::MaximumSegmentSize(mss)) => one_by_one.mss = Some(mss),
+                Ok(TcpOption::WindowScale(shift)) => one_by_one.window_scale = Some(shift),
+                Ok(TcpOption::SackPermitted) => one_by_one.sack_permitted = true,
+                Ok(TcpOption::Sack(blocks)) => one_by_one.sack_blocks = blocks,
+                Ok(TcpOption::Timestamps(value, echo)) => one_by_one.timestamps = Some((value, echo)),
+                Ok(TcpOption::Other { .. }) => {}
+                Err(error) => lie = Some(error),
+            }
+        }
+        prop_assert_eq!(TcpOptions::parse_prefix(&bytes), one_by_one);
+        prop_assert_eq!(TcpOptions::parse(&bytes), lie.map_or(Ok(one_by_one), Err));
+        if let Some(timestamps) = timestamps_only(&bytes) {
+            prop_assert_eq!(one_by_one, TcpOptions { timestamps: Some(timestamps), ..TcpOptions::default() });
+        }
+    }
+
     #[test]
     fn header_round_trip(
         ports: (u16, u16), seq: u32, ack: u32, flags in 0u16..512, window: u16, urgent: u16,

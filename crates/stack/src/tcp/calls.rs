@@ -389,7 +389,7 @@ impl Tcp {
         });
         let queue = core::mem::take(&mut listener.queue);
         net.events.mark(id, &mut listener.common.dirty);
-        // The generation stays: half-open connections must not take a later listener for theirs, and do not, for it is no listener.
+        // The id stays: half-open connections find no listener by it, unless the socket listens again, and then it is theirs too.
         *socket = Socket::Idle(Box::new(Idle { common: listener.common, claim, any_port }));
         for child in queue {
             if self.sockets.get_exact(child.index, child.generation).is_some() {

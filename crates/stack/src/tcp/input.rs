@@ -135,7 +135,7 @@ impl Connection {
             if self.state == State::SynReceived && segment.seq == self.irs {
                 // The peer repeats its SYN: it has not seen ours.
                 if !flags.contains(TcpFlags::ACK) {
-                    self.send_syn(cx);
+                    self.repeat_syn(cx);
                     return Ok(());
                 }
             } else {

@@ -93,6 +93,16 @@ impl Connection {
         }
     }
 
+    /// Sends our SYN, or SYN-ACK, again.
+    pub fn repeat_syn(&mut self, cx: &mut Cx<'_>) {
+        // Which of them is acknowledged cannot be told (Karn).
+        self.timing = None;
+        cx.net.counters.count(Counter::TcpRetransSegs);
+        cx.net.counters.count(Counter::TcpExtTcpSynRetrans);
+        self.stats.retransmissions += 1;
+        self.send_syn(cx);
+    }
+
     /// What the peer's SYN offers, joined with what we offered.
     pub fn take_options(&mut self, peer: &PeerOptions, cx: &mut Cx<'_>) {
         self.peer_mss = u32::from(peer.mss);

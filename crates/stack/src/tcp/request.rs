@@ -32,6 +32,8 @@ pub(crate) struct Request {
     window: u16,
     rcv_shift: u8,
     retries: u8,
+    /// The SYN-ACK was sent more than once: which of them is acknowledged cannot be told (Karn).
+    repeated: bool,
     advertised_mss: u16,
     /// When the SYN-ACK was first sent.
     sent: Instant,
@@ -86,6 +88,7 @@ impl Request {
             window,
             rcv_shift,
             retries: 0,
+            repeated: false,
             advertised_mss,
             sent: cx.now,
             answered: Instant::ZERO,
@@ -126,6 +129,14 @@ impl Request {
         let _ = cx.net.send_ip(cx.now, &self.meta, packet);
     }
 
+    /// Sends the SYN-ACK again: its timer ran out, or the peer repeated its SYN.
+    fn repeat_syn_ack(&mut self, cx: &mut Cx<'_>) {
+        self.repeated = true;
+        cx.net.counters.count(Counter::TcpRetransSegs);
+        cx.net.counters.count(Counter::TcpExtTcpSynRetrans);
+        self.send_syn_ack(self.timestamp(cx.now), cx);
+    }
+
     /// An acknowledgement without data: the peer's own is out of order or repeated.
     fn send_ack(&self, cx: &mut Cx<'_>) {
         let header = Header {
@@ -158,7 +169,7 @@ impl Request {
         connection.last_ack_sent = connection.rcv_nxt;
         connection.rcv_adv = connection.rcv_nxt + u32::from(self.window);
         connection.retries = self.retries;
-        connection.timing = (self.retries == 0).then_some(Timing { until: connection.snd_nxt, since: self.sent });
+        connection.timing = (!self.repeated).then_some(Timing { until: connection.snd_nxt, since: self.sent });
         connection.state = State::SynReceived;
         connection
     }
@@ -247,7 +258,8 @@ impl Tcp {
             connection.snd_nxt = connection.iss;
             connection.snd_max = connection.iss;
             connection.timing = None;
-            connection.quote = Some(Box::new(inbound.take()));
+            // Of the SYN itself nothing is quoted but what the connection knows: data with it would only be held as long.
+            connection.quote = Some(Box::new(Inbound { packet: Packet::new(), ..inbound.take() }));
             self.shared.held += 1;
         }
         self.enqueue(net, id, connection);
@@ -276,8 +288,7 @@ impl Tcp {
         if flags & (TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST) == TcpFlags::SYN && segment.seq == request.irs {
             // The peer has not seen our answer.
             if may_answer(&mut request.answered, &mut cx) {
-                let timestamp = request.timestamp(now);
-                request.send_syn_ack(timestamp, &mut cx);
+                request.repeat_syn_ack(&mut cx);
             }
             return Ok(());
         }
@@ -391,6 +402,7 @@ impl Tcp {
         // When the SYN-ACK was sent is forgotten: no round trip can be measured, as if it had been repeated.
         request.numbers.iss = segment.ack - 1;
         request.retries = 1;
+        request.repeated = true;
         self.admit_request(net, now, &request, segment, packet)
     }
 
@@ -466,10 +478,7 @@ impl Tcp {
             return self.drop_request(net, at);
         }
         request.retries += 1;
-        net.counters.count(Counter::TcpRetransSegs);
-        net.counters.count(Counter::TcpExtTcpSynRetrans);
-        let timestamp = request.timestamp(now);
-        request.send_syn_ack(timestamp, &mut Cx { net, now, shared });
+        request.repeat_syn_ack(&mut Cx { net, now, shared });
         let wait = RTO_INITIAL * (1 << request.retries.min(16));
         net.timers.arm(&mut request.timer, now + wait, TimerKey::Tcp { index: REQUEST | at, generation });
     }

@@ -112,11 +112,7 @@ impl Connection {
         }
         self.retries += 1;
         self.rtt.backoff = self.rtt.backoff.saturating_add(1);
-        self.timing = None;
-        cx.net.counters.count(Counter::TcpRetransSegs);
-        cx.net.counters.count(Counter::TcpExtTcpSynRetrans);
-        self.stats.retransmissions += 1;
-        self.send_syn(cx);
+        self.repeat_syn(cx);
         self.restart_retransmit_timer(cx.now);
     }
 
