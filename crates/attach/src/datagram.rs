@@ -11,6 +11,7 @@
 //! An error (from ICMP) cannot be set on the program's end without closing it: an empty datagram wakes the program up, and the next
 //! notified call tells the error.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -81,11 +82,23 @@ impl Inbox {
     }
 }
 
+/// Options of multicast. There is none: destinations and memberships are refused, so these have nothing to act on, but run-times set them
+/// on every socket.
+pub(crate) struct Multicast {
+    /// IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS
+    pub hops: i32,
+    /// IP_MULTICAST_LOOP
+    pub loops: bool,
+    /// IP_MULTICAST_ALL
+    pub all: bool,
+}
+
 /// A UDP, ping or raw socket.
 pub(crate) struct Datagrams {
     pub kind: Kind,
     pub inbox: Inbox,
     pub wanted: Wanted,
+    pub multicast: Multicast,
     pub peer: Option<SocketAddr>,
     /// The program shut down its sending, which looks like a close.
     pub write_shut: bool,
@@ -93,7 +106,8 @@ pub(crate) struct Datagrams {
 
 impl Datagrams {
     pub(crate) fn new(kind: Kind) -> Datagrams {
-        Datagrams { kind, inbox: Inbox::default(), wanted: Wanted::default(), peer: None, write_shut: false }
+        let multicast = Multicast { hops: 1, loops: true, all: true };
+        Datagrams { kind, inbox: Inbox::default(), wanted: Wanted::default(), multicast, peer: None, write_shut: false }
     }
 }
 
@@ -124,12 +138,20 @@ fn fail(socket: &mut Socket, error: Errno) {
     }
 }
 
+thread_local! {
+    /// Room for any datagram.
+    static ROOM: RefCell<Vec<u8>> = RefCell::new(vec![0; LONGEST]);
+}
+
 /// Sends what the program wrote natively. True: it has closed its end.
 pub(crate) fn send_native(socket: &mut Socket, cx: &mut Context<'_>) -> bool {
-    let mut buffer = vec![0u8; LONGEST];
+    ROOM.with_borrow_mut(|room| send_by(socket, cx, room))
+}
+
+fn send_by(socket: &mut Socket, cx: &mut Context<'_>, buffer: &mut [u8]) -> bool {
     for _ in 0..TURN {
         let (Some(id), Some(ours)) = (socket.id, &socket.ours) else { return false };
-        match receive(ours.as_fd(), &mut buffer) {
+        match receive(ours.as_fd(), buffer) {
             Received::Datagram(n) => {
                 let data = buffer.get(..n).unwrap_or_default();
                 match cx.host.send_to(cx.now, id, data, None, None) {
@@ -337,13 +359,13 @@ pub(crate) fn peek(socket: &mut Socket, cx: &mut Context<'_>, theirs: BorrowedFd
     if let Some(error) = error {
         return Err(error);
     }
-    let mut data = vec![0u8; LONGEST];
-    match rustix::net::recv(theirs, &mut data[..], RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+    let peeked = ROOM.with_borrow_mut(|room| {
+        let (n, _) = rustix::net::recv(theirs, &mut room[..], RecvFlags::DONTWAIT | RecvFlags::PEEK)?;
+        Ok(room.get(..n).unwrap_or_default().to_vec())
+    });
+    match peeked {
         // Sent before the socket was connected, or one of a connected socket's.
-        Ok((n, _)) if !inbox.head => {
-            data.truncate(n);
-            return Ok(Letter { data, name: deep_name, control: Vec::new() });
-        }
+        Ok(data) if !inbox.head => return Ok(Letter { data, name: deep_name, control: Vec::new() }),
         Ok(_) => return inbox.letters.front().cloned().ok_or(Errno::AGAIN),
         Err(Errno::AGAIN) => {
             if inbox.head {

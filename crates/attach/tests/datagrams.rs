@@ -123,6 +123,24 @@ a.sendto(b'x', a.getsockname()); assert a.recvmsg(10, 100)[:3] == (b'x', [], 0)
     );
 }
 
+/// Run-times set them on every socket.
+#[test]
+fn multicast_has_options_but_no_members() {
+    python(
+        r#"
+for family, level, hops, loop, every in (AF_INET, IPPROTO_IP, 33, 34, 49), (AF_INET6, IPPROTO_IPV6, 18, 19, 29):
+    a = socket(family, SOCK_DGRAM)
+    for option, value in (hops, 7), (loop, 0), (every, 0):
+        assert a.getsockopt(level, option) == 1
+        a.setsockopt(level, option, value); assert a.getsockopt(level, option) == value
+    fails(errno.EINVAL, a.setsockopt, level, hops, 256)
+a = socket(AF_INET, SOCK_DGRAM)
+fails(errno.ENOPROTOOPT, a.setsockopt, IPPROTO_IP, IP_ADD_MEMBERSHIP, inet_aton('224.0.0.251') + bytes(4))
+fails(errno.ENETUNREACH, a.sendto, b'x', ('224.0.0.251', 5353))
+"#,
+    );
+}
+
 #[test]
 fn errors_are_queued_with_what_they_are_about() {
     python(

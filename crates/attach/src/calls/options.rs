@@ -24,6 +24,8 @@ const SO_SNDTIMEO_NEW: i32 = 67;
 const IP_RECVOPTS: i32 = 6;
 const IP_RETOPTS: i32 = 7;
 const IP_MTU: i32 = 14;
+const IP_MULTICAST_ALL: i32 = 49;
+const IPV6_MULTICAST_ALL: i32 = 29;
 const IPV6_MTU: i32 = 24;
 const IPV6_MTU_DISCOVER: i32 = 23;
 
@@ -79,6 +81,18 @@ fn local_option(w: &mut World, key: Key, level: i32, name: i32, value: &[u8]) ->
                 (libc::SOL_SOCKET, libc::SO_TIMESTAMP) => &mut d.wanted.timestamp,
                 (libc::IPPROTO_IP, IP_RECVOPTS) => &mut d.wanted.options,
                 (libc::IPPROTO_IP, IP_RETOPTS) => &mut d.wanted.options_to_return,
+                (libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP) | (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP) => {
+                    &mut d.multicast.loops
+                }
+                (libc::IPPROTO_IP, IP_MULTICAST_ALL) | (libc::IPPROTO_IPV6, IPV6_MULTICAST_ALL) => &mut d.multicast.all,
+                (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS) => {
+                    let hops = int_or_byte(value)?;
+                    if !(-1..=255).contains(&hops) {
+                        return Err(Errno::INVAL);
+                    }
+                    d.multicast.hops = if hops < 0 { 1 } else { hops };
+                    return Ok(true);
+                }
                 _ => return Ok(false),
             };
             *flag = int_or_byte(value)? != 0;
@@ -233,6 +247,14 @@ fn value(
         (Body::Datagrams(d), libc::SOL_SOCKET, libc::SO_TIMESTAMP) => return bytes(d.wanted.timestamp as i32),
         (Body::Datagrams(d), libc::IPPROTO_IP, IP_RECVOPTS) => return bytes(d.wanted.options as i32),
         (Body::Datagrams(d), libc::IPPROTO_IP, IP_RETOPTS) => return bytes(d.wanted.options_to_return as i32),
+        (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_MULTICAST_TTL)
+        | (Body::Datagrams(d), libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS) => return bytes(d.multicast.hops),
+        (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP)
+        | (Body::Datagrams(d), libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP) => {
+            return bytes(d.multicast.loops as i32);
+        }
+        (Body::Datagrams(d), libc::IPPROTO_IP, IP_MULTICAST_ALL)
+        | (Body::Datagrams(d), libc::IPPROTO_IPV6, IPV6_MULTICAST_ALL) => return bytes(d.multicast.all as i32),
         (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_PKTINFO)
         | (Body::Datagrams(d), libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) => {
             return bytes(d.wanted.packet_info as i32);

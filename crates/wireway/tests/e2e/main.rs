@@ -43,6 +43,7 @@ mod course;
 mod dns;
 mod failure;
 mod hostile;
+mod java;
 mod remote;
 mod server;
 mod transfer;

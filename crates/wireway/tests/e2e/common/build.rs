@@ -43,6 +43,21 @@ pub fn go(scene: &Scene) -> PathBuf {
     copy(scene, built)
 }
 
+/// `java Program`, compiled from `java/Program.java`: the words of a command, in a directory that every user may enter.
+pub fn java(scene: &Scene) -> [String; 5] {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let out = Path::new(TARGET).join("java");
+        let mut command = Command::new("/usr/bin/javac");
+        run(command.args(["-Xlint:all", "-Werror", "-d"]).arg(&out).arg(format!("{TESTS}/java/Program.java")));
+        out
+    });
+    super::scene::copy(&built.join("Program.class"), &scene.path("Program.class"));
+    let directory = scene.directory().display().to_string();
+    // Without the files under /tmp by which Java tells of itself.
+    ["/usr/bin/java", "-XX:-UsePerfData", "-cp", &directory, "Program"].map(str::to_owned)
+}
+
 /// The C program `c/NAME.c`, statically linked and at a fixed address, in the scene's directory.
 pub fn c(scene: &Scene, name: &str) -> PathBuf {
     let mut command = Command::new("cc");
