@@ -326,6 +326,24 @@ fn held_connections_are_answered_as_decided() {
     }
 }
 
+/// A SYN that is not acceptable may be one of a loop of answers, whatever it carries; data and FIN are not.
+#[test]
+fn answers_to_unacceptable_segments_of_a_half_open_connection_are_limited() {
+    for (flags, data, answers) in [(SYN, &b""[..], 1), (SYN, b"data", 1), (ACK, b"", 1), (ACK, b"data", 3)] {
+        let mut b = Bench::new(Settings::default());
+        b.listen(80);
+        let mut peer = syn(&mut b, 100, &plain());
+        peer.ack = b.expect().seq + 1;
+        peer.seq += 5_000_000;
+        for _ in 0..3 {
+            b.inject(&peer.seg(flags, data));
+        }
+        b.settle();
+        assert!(b.seen.iter().all(|seg| (seg.flags, seg.ack) == (ACK, 1001)), "{:?}", b.seen);
+        assert_eq!(b.seen.len(), answers, "{flags:?} {data:?}");
+    }
+}
+
 /// Which of two SYN-ACKs is acknowledged cannot be told without timestamps: no round trip is measured (Karn).
 #[test]
 fn a_repeated_syn_ack_measures_nothing() {
@@ -600,4 +618,88 @@ fn a_transparent_listener_takes_every_address_and_port() {
     }
     net.run_for(seconds(70));
     assert_eq!(net.host(b).usage().tcp_flows, 0);
+}
+
+/// Whatever programs and peers do with connections, and in whatever order: what is counted of them (half-open, held, orphans) is
+/// right in the end, for none is left and there is room again for one.
+#[test]
+fn counts_hold_whatever_is_done() {
+    for seed in 0..300u64 {
+        let mut b = Bench::new(Settings { tcp_max_orphans: 3, tcp_max_syn_backlog: 6, ..Settings::default() });
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1;
+        let mut below = |n: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % n
+        };
+        let listener = b.listen(80);
+        let mut ids = Vec::new();
+        let mut peers: Vec<Peer> = Vec::new();
+        for sport in 100..160 {
+            match below(4) {
+                0 => b.set(listener, SocketOption::HoldIncoming(below(2) == 0)),
+                1 => {
+                    let peer = syn(&mut b, sport, &plain());
+                    peers.push(Peer { seq: peer.seq + 1, ..peer });
+                }
+                2 => ids.extend(b.host.accept(b.now, listener).map(|(id, _)| id)),
+                _ => {}
+            }
+            for seg in b.seen.drain(..) {
+                if let Some(peer) = peers.iter_mut().find(|peer| peer.sport == seg.dport) {
+                    let len = seg.data.len() as u32 + u32::from(seg.flags.intersects(SYN | TcpFlags::FIN));
+                    peer.ack = seg.seq.wrapping_add(len);
+                }
+            }
+            if !peers.is_empty() {
+                let at = below(peers.len());
+                let peer = &mut peers[at];
+                let seg = match below(6) {
+                    0 => peer.seg(RST, &[]),
+                    1 => peer.seg(TcpFlags::FIN | ACK, &[]),
+                    2 => peer.seg(ACK, b"data"),
+                    _ => peer.ack(),
+                };
+                peer.seq += seg.data.len() as u32 + u32::from(seg.flags.contains(TcpFlags::FIN));
+                b.inject(&seg);
+            }
+            if !ids.is_empty() {
+                let (at, now) = (below(ids.len()), b.now);
+                let id = ids[at];
+                let _ = match below(10) {
+                    0 => b.host.close(now, id),
+                    1 => b.host.abort(now, id),
+                    2 => b.host.disconnect(now, id),
+                    3 => b.host.admit(now, id),
+                    4 => b.host.refuse(now, id, Refusal::Reset),
+                    5 => b.host.unaccept(listener, id),
+                    6 => b.host.shutdown(now, id, Shutdown::Write),
+                    7 => b.host.shutdown(now, id, Shutdown::Both),
+                    8 => b.host.send(now, id, b"x", Default::default()).map(|_| ()),
+                    _ => b.recv(id).map(|_| ()),
+                };
+            }
+            b.settle();
+            if below(20) == 0 {
+                b.sleep(seconds(below(100) as u64));
+            }
+        }
+        b.close(listener);
+        for id in ids {
+            let _ = b.host.close(b.now, id);
+        }
+        b.sleep(seconds(600));
+        let usage = b.host.usage();
+        assert_eq!((usage.tcp_sockets, usage.tcp_half_open, usage.tcp_flows), (0, 0, 0), "seed {seed}");
+        b.seen.clear();
+
+        let settings = b.host.settings_mut();
+        (settings.tcp_max_orphans, settings.tcp_max_syn_backlog) = (1, 1);
+        let listener = b.listen(80);
+        let (id, _) = b.accept_on(listener, 500, &plain());
+        b.close(id);
+        assert_eq!(b.expect().flags, TcpFlags::FIN | ACK, "seed {seed}");
+        b.set(listener, SocketOption::HoldIncoming(true));
+        syn(&mut b, 501, &plain());
+        assert!(b.host.accept(b.now, listener).is_ok(), "seed {seed}");
+    }
 }

@@ -55,6 +55,12 @@ impl Segment<'_> {
         self.flags.contains(TcpFlags::FIN)
     }
 
+    /// Whether it has data or FIN, and no SYN: no part of a loop of acknowledgements, and so answered each time (Linux's
+    /// tcp_oow_rate_limited).
+    pub fn has_text(&self) -> bool {
+        (self.len > 0 || self.is_fin()) && !self.flags.contains(TcpFlags::SYN)
+    }
+
     /// Whether it tells of data received ahead of a hole.
     pub fn has_sack(&self) -> bool {
         self.options.is_some_and(|options| !options.sack_blocks.is_empty())
@@ -230,14 +236,12 @@ impl Connection {
             self.challenge(cx);
             return Err(reason);
         }
-        let occupies = segment.end() != segment.seq;
-        if occupies && reason == DropReason::TcpOldSequence {
+        if segment.has_text() && reason == DropReason::TcpOldSequence {
             // Our acknowledgement was lost, or the network duplicates.
             self.ack.hurry();
             self.ack.set_duplicate(segment.seq, segment.end());
         }
-        // Data and FIN are no part of a loop of acknowledgements: always answered.
-        if occupies {
+        if segment.has_text() {
             self.send_ack(cx)
         } else {
             self.reject(cx)

@@ -293,8 +293,7 @@ impl Tcp {
             return Ok(());
         }
         if !acceptable || old {
-            // Data is no part of a loop of acknowledgements, and always answered.
-            if !flags.contains(TcpFlags::RST) && (segment.len > 0 || may_answer(&mut request.answered, &mut cx)) {
+            if !flags.contains(TcpFlags::RST) && (segment.has_text() || may_answer(&mut request.answered, &mut cx)) {
                 request.send_ack(&mut cx);
             }
             return Err(if old { DropReason::TcpRfc7323Paws } else { DropReason::TcpInvalidSequence });

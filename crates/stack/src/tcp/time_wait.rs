@@ -110,8 +110,7 @@ impl TimeWait {
         if segment.len == 0 && !segment.is_fin() && !flags.contains(TcpFlags::SYN) && in_window && !old {
             return Answer::Nothing;
         }
-        if segment.len == 0 && !segment.is_fin() {
-            // Data and FIN are no part of a loop of acknowledgements: always answered.
+        if !segment.has_text() {
             if self.last_ack != Instant::ZERO && now.since(self.last_ack) < super::challenge::REJECT_INTERVAL {
                 return Answer::Nothing;
             }
