@@ -11,6 +11,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -37,6 +38,8 @@ pub struct Command {
 pub enum LaunchError {
     /// No file of that name (exit status 127).
     NotFound(OsString),
+    /// The file is there, but not the interpreter that it names (exit status 127, as a shell's).
+    NoInterpreter(OsString),
     /// The file is there but cannot be executed (exit status 126).
     CannotExecute(OsString, Errno),
     /// The system forbids the filter or its listener.
@@ -45,7 +48,7 @@ pub enum LaunchError {
     NoAccess(Errno),
     /// The empty network namespace was refused.
     NoIsolation(Errno),
-    /// A file of this name cannot exist: it contains a zero byte, or there is no name at all.
+    /// A file of this name cannot exist: it contains a zero byte, or there is no argument at all.
     BadName,
     /// Anything else the system refused, and while doing what.
     System(&'static str, Errno),
@@ -55,7 +58,7 @@ impl LaunchError {
     /// The exit status that says this: 127 not found, 126 cannot execute, 125 anything else.
     pub fn status(&self) -> u8 {
         match self {
-            LaunchError::NotFound(_) => 127,
+            LaunchError::NotFound(_) | LaunchError::NoInterpreter(_) => 127,
             LaunchError::CannotExecute(..) => 126,
             _ => 125,
         }
@@ -65,7 +68,11 @@ impl LaunchError {
 impl fmt::Display for LaunchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            LaunchError::NotFound(name) if name.is_empty() => f.write_str("an empty program name: not found"),
             LaunchError::NotFound(name) => write!(f, "{}: not found", name.display()),
+            LaunchError::NoInterpreter(name) => {
+                write!(f, "{}: the interpreter or loader that it names was not found", name.display())
+            }
             LaunchError::CannotExecute(name, e) => {
                 write!(f, "{}: cannot execute: {e}", name.display())
             }
@@ -339,6 +346,9 @@ fn refusal(kind: u32, value: i32, name: &OsStr) -> LaunchError {
     match (kind, e) {
         (SAYS_NO_FILTER, e) => LaunchError::NoFilter(e),
         (SAYS_NO_ISOLATION, e) => LaunchError::NoIsolation(e),
+        (SAYS_NO_EXEC, Errno::NOENT) if name.as_bytes().contains(&b'/') && Path::new(name).exists() => {
+            LaunchError::NoInterpreter(name.into())
+        }
         (SAYS_NO_EXEC, Errno::NOENT | Errno::NOTDIR) => LaunchError::NotFound(name.into()),
         (SAYS_NO_EXEC, e) => LaunchError::CannotExecute(name.into(), e),
         _ => LaunchError::System("start", Errno::PROTO),
@@ -377,7 +387,10 @@ fn raise_descriptors() -> Rlimit {
 }
 
 fn prepare(command: &Command, signals: &Signals, descriptors: Rlimit) -> Result<Plan, LaunchError> {
-    let name = command.arguments.first().filter(|n| !n.is_empty()).ok_or(LaunchError::BadName)?;
+    let name = command.arguments.first().ok_or(LaunchError::BadName)?;
+    if name.is_empty() {
+        return Err(LaunchError::NotFound(name.clone()));
+    }
     let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     for (key, value) in &command.environment {
         environment.retain(|(k, _)| k != key);

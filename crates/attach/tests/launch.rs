@@ -124,10 +124,10 @@ fn not_found_and_not_executable_are_told_apart() {
     let plain = file.to_str().unwrap();
     assert_eq!(start(&["/does/not/exist"]).err().unwrap().status(), 127);
     assert_eq!(start(&["no-such-program-in-the-path"]).err().unwrap().status(), 127);
+    assert_eq!(start(&[""]).err().unwrap().status(), 127);
     assert_eq!(start(&[plain]).err().unwrap().status(), 126);
     assert_eq!(start(&["/"]).err().unwrap().status(), 126);
     assert_eq!(start(&[]).err().unwrap().status(), 125);
-    assert_eq!(start(&[""]).err().unwrap().status(), 125);
     // A script without a first line is the shell's, as with execvp.
     std::fs::write(&file, "exit $#").unwrap();
     let mut mode = std::fs::metadata(&file).unwrap().permissions();
@@ -135,6 +135,10 @@ fn not_found_and_not_executable_are_told_apart() {
     std::fs::set_permissions(&file, mode).unwrap();
     let mut running = start(&[plain, "a", "b"]).unwrap();
     assert_eq!(serve(&mut running, go_on), Ending::Exited(2));
+    std::fs::write(&file, "#!/does/not/exist\n").unwrap();
+    let error = start(&[plain]).err().unwrap();
+    assert_eq!(error.status(), 127);
+    assert!(error.to_string().contains("interpreter"), "{error}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -43,15 +43,15 @@ pub struct RunArgs {
     #[arg(long, value_name = "NET", default_value = "gateway")]
     pub net: Net,
 
-    /// The program's address and prefix length, such as 10.0.0.4/24
+    /// The program's address and prefix length [default: 10.0.2.15/24; 10.0.0.4/24 on a tap; 10.0.3.1/24, .2 on a link]
     #[arg(long, value_name = "CIDR", value_parser = parse_cidr)]
     pub address: Option<Cidr>,
 
-    /// The router for everything outside the program's own network
-    #[arg(long, value_name = "ADDR")]
-    pub gateway: Option<IpAddr>,
+    /// The router for all else; on the gateway net also this machine's loopback [default: .2; on a tap or link none]
+    #[arg(long, value_name = "ADDR", value_parser = parse_gateway)]
+    pub gateway: Option<Ipv4Addr>,
 
-    /// A resolver to ask instead of the machine's own [gateway net]; the address where one answers [tap, link]
+    /// The resolver to ask [default: the machine's own; on a tap or link none]
     #[arg(long, value_name = "ADDR")]
     pub dns: Option<IpAddr>,
 
@@ -63,7 +63,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "MAC", value_parser = parse_mac)]
     pub mac: Option<MacAddr>,
 
-    /// Bring connections to a port of this machine to a port of the program [gateway net]; may be repeated
+    /// Lead a port of this machine to one of the program; may be repeated [gateway net only]
     #[arg(long, value_name = "[ADDR:]HOSTPORT:PORT[/tcp|/udp]")]
     pub publish: Vec<String>,
 
@@ -71,7 +71,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub capture: Option<PathBuf>,
 
-    /// Print what is on the wire, a line a packet, to standard error
+    /// Print what is on the wire to standard error: a line a packet, after the seconds since the start
     #[arg(long)]
     pub trace: bool,
 
@@ -81,9 +81,10 @@ pub struct RunArgs {
 
     /// Also put the program into an empty network namespace of its own
     ///
-    /// The seccomp filter is the boundary without this too. It costs the machine's abstract AF_UNIX names, and an ordinary user's
-    /// files of other owners then look like nobody's (ssh refuses its configuration).
-    #[arg(long)]
+    /// The seccomp filter is the boundary without this too. It costs the machine's abstract
+    /// AF_UNIX names, and an ordinary user's files of other owners then look like nobody's
+    /// (ssh refuses its configuration).
+    #[arg(long, verbatim_doc_comment)]
     pub isolate: bool,
 
     /// The program and its arguments
@@ -125,8 +126,26 @@ fn parse_cidr(text: &str) -> Result<Cidr, String> {
         IpAddr::V4(a) if a.is_unspecified() || a.is_multicast() || a.is_loopback() || a.is_broadcast() => {
             Err(format!("{a} cannot be the address of an interface"))
         }
-        IpAddr::V4(_) if (1..=32).contains(&prefix_len) => Ok(Cidr { address, prefix_len }),
-        IpAddr::V4(_) => Err("the prefix length of an IPv4 address is 1 to 32".into()),
+        IpAddr::V4(_) if !(1..=32).contains(&prefix_len) => {
+            Err("the prefix length of an IPv4 address is 1 to 32".into())
+        }
+        IpAddr::V4(a) if prefix_len <= 30 => {
+            let host = u32::MAX >> prefix_len;
+            match a.to_bits() & host {
+                0 => Err(format!("{a} is the network itself: give an address in it")),
+                bits if bits == host => Err(format!("{a} is the network's broadcast address")),
+                _ => Ok(Cidr { address, prefix_len }),
+            }
+        }
+        IpAddr::V4(_) => Ok(Cidr { address, prefix_len }),
+    }
+}
+
+fn parse_gateway(text: &str) -> Result<Ipv4Addr, String> {
+    match text.parse() {
+        Ok(IpAddr::V4(address)) => Ok(address),
+        Ok(IpAddr::V6(_)) => Err("IPv6 is not supported yet: give an IPv4 address".into()),
+        Err(_) => Err("give an IPv4 address, such as 10.0.2.2".into()),
     }
 }
 
@@ -159,6 +178,7 @@ mod tests {
         let args = run(&["--net", "tap=t0", "curl", "--mtu", "-v"]).unwrap();
         assert_eq!(args.net, Net::Tap("t0".into()));
         assert_eq!(args.program, ["curl", "--mtu", "-v"]);
+        assert!(run(&["--address", "10.0.0.0/31", "x"]).is_ok(), "RFC 3021: both addresses of a pair are hosts'");
         assert_eq!(run(&["--", "-x"]).unwrap().program, ["-x"]);
     }
 
@@ -170,6 +190,9 @@ mod tests {
             &["--address", "10.0.0.4", "x"],
             &["--address", "10.0.0.4/33", "x"],
             &["--address", "127.0.0.1/8", "x"],
+            &["--address", "10.0.0.0/24", "x"],
+            &["--address", "10.0.0.255/24", "x"],
+            &["--gateway", "::1", "x"],
             &["--mac", "01:00:00:00:00:00", "x"],
             &["--mtu", "67", "x"],
             &[],

@@ -80,9 +80,17 @@ fn gateway(
         all.find(|&a| a != config.program && a != taken).unwrap_or(taken)
     };
     config.gateway = match args.gateway {
-        Some(IpAddr::V4(gateway)) => gateway,
-        _ => free([2, 1, 4], config.program),
+        Some(gateway) => gateway,
+        None => free([2, 1, 4], config.program),
     };
+    if args.gateway.is_some() && !is_host_beside(config.gateway, config.program, config.prefix_len) {
+        let network = Ipv4Addr::from_bits(network);
+        let what = format!("--gateway {}: not a free address of {network}/{}", config.gateway, config.prefix_len);
+        return Err(Failure::own(what));
+    }
+    if mac == config.mac {
+        config.mac.0[5] ^= 1;
+    }
     config.dns = free([3, 1, 4], config.gateway);
     config.resolvers = args.dns.iter().map(|&address| SocketAddr::new(address, 53)).collect();
     for publish in &args.publish {
@@ -122,7 +130,7 @@ fn tap(args: &RunArgs, mac: MacAddr, name: &str, monitors: &[Rc<RefCell<dyn Moni
     Ok(Plan {
         interface: interface(args, mac, address, nic.features()),
         nic: watched(nic, monitors),
-        gateway: args.gateway,
+        gateway: args.gateway.map(IpAddr::V4),
         dns: args.dns.map(dns),
         sending: None,
     })
@@ -138,7 +146,7 @@ fn link(args: &RunArgs, mac: MacAddr, name: &str, monitors: &[Rc<RefCell<dyn Mon
     Ok(Plan {
         interface: interface(args, mac, address, nic.features()),
         nic: watched(nic, monitors),
-        gateway: args.gateway,
+        gateway: args.gateway.map(IpAddr::V4),
         dns: args.dns.map(dns),
         sending: None,
     })
@@ -163,19 +171,19 @@ fn dns(answered_by: IpAddr) -> Dns {
 }
 
 /// The kernel's address on a TAP that we make: the router if there is one in the program's network, else the address beside the program's.
-fn kernel_address(program: Cidr, gateway: Option<IpAddr>) -> Option<Cidr> {
+fn kernel_address(program: Cidr, gateway: Option<Ipv4Addr>) -> Option<Cidr> {
     let IpAddr::V4(own) = program.address else { return None };
-    let mask = mask(program.prefix_len);
-    let inside = |address: Ipv4Addr| {
-        let bits = address.to_bits();
-        bits & mask == own.to_bits() & mask
-            && (program.prefix_len > 30 || (bits & !mask != 0 && bits | mask != u32::MAX))
-            && address != own
-    };
     let beside = [own.to_bits().wrapping_add(1), own.to_bits().wrapping_sub(1)].map(Ipv4Addr::from_bits);
-    let router = gateway.and_then(|g| if let IpAddr::V4(g) = g { Some(g) } else { None });
-    let address = router.into_iter().chain(beside).find(|&a| inside(a))?;
+    let address = gateway.into_iter().chain(beside).find(|&a| is_host_beside(a, own, program.prefix_len))?;
     Some(Cidr { address: address.into(), prefix_len: program.prefix_len })
+}
+
+/// Whether another host than `own` can have this address in the network that `own` is in.
+fn is_host_beside(address: Ipv4Addr, own: Ipv4Addr, prefix_len: u8) -> bool {
+    let (bits, mask) = (address.to_bits(), mask(prefix_len));
+    bits & mask == own.to_bits() & mask
+        && (prefix_len > 30 || (bits & !mask != 0 && bits | mask != u32::MAX))
+        && address != own
 }
 
 fn mask(prefix_len: u8) -> u32 {

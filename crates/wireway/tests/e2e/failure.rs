@@ -70,11 +70,14 @@ fn a_program_that_cannot_be_executed_is_126(setting: Setting) {
 
 fn wireways_own_failures_are_125(setting: Setting) {
     let scene = Scene::new(setting);
-    let wrong: [&[&str]; 9] = [
+    let wrong: [&[&str]; 12] = [
         &["--no-such-option"],
         &["--net", "nonsense"],
         &["--address", "10.0.0.1/33"],
         &["--address", "hello"],
+        &["--address", "10.0.0.0/24"],
+        &["--gateway", "10.9.9.9"],
+        &["--gateway", "::1"],
         &["--mtu", "0"],
         &["--mac", "02:00"],
         &["--publish", "99999:1"],
