@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
         while let Some(frame) = host.transmit(now(), eth0) {
-            device.send(&frame.to_vec())?;
+            let _ = device.send(&frame.to_vec()); // A cable may lose frames, if nobody is at its other end.
         }
     }
 }
