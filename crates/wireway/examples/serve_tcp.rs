@@ -47,10 +47,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let room = host.send_space(event.socket).min(buffer.len());
             match host.recv(now(), event.socket, &mut buffer[..room], ReceiveFlags::default()) {
                 Ok(0) if room == 0 => {}
-                Ok(0) => host.close(now(), event.socket)?,
-                Ok(len) => drop(host.send(now(), event.socket, &buffer[..len], SendFlags::default())?),
+                Ok(len @ 1..) => drop(host.send(now(), event.socket, &buffer[..len], SendFlags::default())),
                 Err(Error::WouldBlock) => {}
-                Err(_) => host.close(now(), event.socket)?,
+                Ok(0) | Err(_) => drop(host.close(now(), event.socket)),
             }
         }
         while let Some(frame) = host.transmit(now(), eth0) {

@@ -96,6 +96,9 @@ fn gateway(
     for publish in &args.publish {
         config.publish.push(publish.parse().map_err(|e| Failure::own(format!("--publish: {e}")))?);
     }
+    if args.gateway.is_none() && config.gateway.to_bits() != network + 2 {
+        eprintln!("wireway: the gateway is {}, as the program has its usual address", config.gateway);
+    }
     let gateway = Gateway::new(engine.now(), &config).map_err(Failure::own)?;
     for published in &gateway.published {
         eprintln!("wireway: published {published}");
