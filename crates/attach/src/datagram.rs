@@ -74,11 +74,24 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Takes the wake-up away that an error sent.
+    /// Takes the wake-up away that an error sent, if the program has not read it and it is the next to be read.
     fn sleep(&mut self, theirs: BorrowedFd<'_>) {
-        if std::mem::take(&mut self.woken) {
-            let _ = rustix::net::recv(theirs, &mut [0u8; 1], RecvFlags::DONTWAIT);
+        if !self.woken {
+            return;
         }
+        match rustix::net::recv(theirs, &mut [0u8; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK | RecvFlags::TRUNC) {
+            Ok((_, 0)) => {
+                self.woken = rustix::net::recv(theirs, &mut [0u8; 1], RecvFlags::DONTWAIT).is_err();
+            }
+            Ok(_) => {}
+            Err(_) => self.woken = false,
+        }
+    }
+
+    /// Whether a wake-up is still in the pair, for all that is seen from our end.
+    fn is_woken(&mut self, ours: BorrowedFd<'_>) -> bool {
+        self.woken &= sys::ioctl_int(ours, libc::TIOCOUTQ) != Ok(0);
+        self.woken
     }
 }
 
@@ -130,11 +143,18 @@ pub(crate) fn pump(socket: &mut Socket, cx: &mut Context<'_>, key: Key) -> bool 
 fn fail(socket: &mut Socket, error: Errno) {
     socket.error = Some(error);
     if let (Body::Datagrams(d), Some(ours)) = (&mut socket.body, &socket.ours)
-        && !d.inbox.woken
+        && !d.inbox.is_woken(ours.as_fd())
         && !d.inbox.head
         && rustix::net::send(ours, &[], SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_ok()
     {
         d.inbox.woken = true;
+    }
+}
+
+/// The error was told: takes the wake-up that it sent away.
+pub(crate) fn sleep(socket: &mut Socket, theirs: BorrowedFd<'_>) {
+    if let Some(inbox) = inbox(socket) {
+        inbox.sleep(theirs);
     }
 }
 
@@ -288,6 +308,10 @@ pub(crate) fn deliver(socket: &mut Socket, cx: &mut Context<'_>, key: Key) {
             Body::Netlink(n) => &mut n.inbox,
             _ => return,
         };
+        if !deep && inbox.is_woken(ours) {
+            // The datagram would stand behind the wake-up: it waits.
+            break;
+        }
         if inbox.head {
             if sys::ioctl_int(ours, libc::TIOCOUTQ) != Ok(0) {
                 break;
@@ -401,9 +425,7 @@ pub(crate) fn take_error(socket: &mut Socket, cx: &mut Context<'_>, theirs: Borr
         if v6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) } else { (libc::IPPROTO_IP, libc::IP_RECVERR) };
     socket.error = None;
     let _ = cx.host.take_error(id);
-    if let Some(inbox) = inbox(socket) {
-        inbox.sleep(theirs);
-    }
+    sleep(socket, theirs);
     Ok(Letter {
         data: error.payload,
         name: sockaddr::emit_inet(sockaddr::shown(error.destination, v6)),

@@ -3,7 +3,7 @@
 //! One table from (level, name) to the host's typed options. Timeouts of calls are the kernel's own, on the pair. An option that is not in
 //! the table is ENOPROTOOPT: what would silently not work is not there.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -13,7 +13,7 @@ use wireway_stack::{MtuDiscover, SocketId, SocketOption, SocketOptions};
 use super::{Call, Outcome, Target, socket_at, target};
 use crate::socket::{Body, Key, errno};
 use crate::world::World;
-use crate::{sys, tcp_info};
+use crate::{datagram, sys, tcp_info};
 
 /// Longer option values are not read.
 const LONGEST: usize = 256;
@@ -236,6 +236,7 @@ fn value(
             libc::SO_ERROR => {
                 // The kernel's own is the one that was made to show this one.
                 sys::pending_error(theirs);
+                datagram::sleep(socket, theirs.as_fd());
                 let host = socket.id.and_then(|id| cx.host.take_error(id)).map(errno);
                 return bytes(socket.error.take().or(host).map_or(0, |e| e.raw_os_error()));
             }
@@ -320,7 +321,12 @@ fn known(cx: &mut Context<'_>, id: SocketId, level: i32, name: i32) -> Result<Ve
         (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => o.user_timeout.as_millis().min(i32::MAX as u128) as i32,
         (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => {
             let info = cx.host.tcp_info(cx.now, id).map_err(errno)?;
-            if o.max_segment != 0 && info.send_mss == 0 { o.max_segment as i32 } else { info.send_mss as i32 }
+            match (info.send_mss, o.max_segment) {
+                // Not connected: what is wanted, or what RFC 9293 §3.7.1 assumes.
+                (0, 0) => 536,
+                (0, wanted) => wanted.into(),
+                (mss, _) => mss as i32,
+            }
         }
         (libc::IPPROTO_TCP, libc::TCP_SYNCNT) => o.syn_count as i32,
         (libc::IPPROTO_TCP, libc::TCP_LINGER2) => match o.linger2 {
@@ -334,7 +340,11 @@ fn known(cx: &mut Context<'_>, id: SocketId, level: i32, name: i32) -> Result<Ve
             return Ok(tcp_info::emit(&cx.host.tcp_info(cx.now, id).map_err(errno)?));
         }
         (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => return Ok(b"reno\0\0\0\0\0\0\0\0\0\0\0\0".to_vec()),
-        _ => return Err(Errno::NOPROTOOPT),
+        (libc::SOL_SOCKET | libc::IPPROTO_IP | libc::IPPROTO_IPV6 | libc::IPPROTO_TCP | libc::IPPROTO_UDP, _) => {
+            return Err(Errno::NOPROTOOPT);
+        }
+        // As Linux's do_ip_getsockopt.
+        _ => return Err(Errno::OPNOTSUPP),
     };
     Ok(value.to_ne_bytes().to_vec())
 }

@@ -36,6 +36,7 @@ macro_rules! in_every_setting {
 mod common;
 
 mod boundary;
+mod calls;
 mod capture;
 mod client;
 mod compiled;
