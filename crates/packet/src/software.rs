@@ -23,11 +23,9 @@ pub const UDP_CHECKSUM_OFFSET: u16 = 6;
 pub fn complete_checksum(packet: &mut Packet) {
     let Checksum::Partial { start, offset } = packet.offload().checksum else { return };
     packet.offload_mut().checksum = Checksum::Complete;
-    let mut value = packet.sum(start.into(), Sum::new()).finish();
-    if value == 0 && offset == UDP_CHECKSUM_OFFSET {
-        // RFC 768: 0 would mean "none". For the others 0xffff stands for the same sum as 0.
-        value = 0xffff;
-    }
+    let sum = packet.sum(start.into(), Sum::new());
+    // UDP's 0 would mean "none" (RFC 768); for the others 0xffff stands for the same sum as 0.
+    let value = if offset == UDP_CHECKSUM_OFFSET { sum.finish_udp() } else { sum.finish() };
     let at = usize::from(start) + usize::from(offset);
     if let Some(field) = packet.pullup(at + 2).and_then(|head| head.last_chunk_mut()) {
         *field = value.to_be_bytes();

@@ -200,11 +200,10 @@ impl TcpOptions {
     /// What nearly every segment carries, and the SYN of Linux and of this stack.
     #[inline]
     fn parse_usual(options: &[u8]) -> Option<Self> {
+        if let Some(timestamps) = timestamps_only(options) {
+            return Some(Self { timestamps: Some(timestamps), ..Self::default() });
+        }
         match *options {
-            [NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h] => {
-                let timestamps = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
-                Some(Self { timestamps: Some(timestamps), ..Self::default() })
-            }
             [MSS, 4, m, n, SACK_PERMITTED, 2, TIMESTAMPS, 10, a, b, c, d, e, f, g, h, NOP, WINDOW_SCALE, 3, shift] => {
                 Some(Self {
                     mss: Some(u16::from_be_bytes([m, n])),
