@@ -23,8 +23,16 @@ pub enum Malformed {
     BadHardwareType,
     /// ARP's protocol type is not IPv4, or its protocol address length is not 4.
     BadProtocolType,
-    /// The message's type has no such part (an ICMP message that quotes no datagram).
+    /// The message's type has no such part (an ICMP message that quotes no datagram), or is another than the parser's.
     BadType,
+    /// The message's type allows no such code.
+    BadCode,
+    /// An address that cannot stand where it does.
+    BadAddress,
+    /// More IPv6 extension headers than are looked at, or more bytes of them.
+    ChainTooLong,
+    /// More options in one header than are looked at.
+    TooManyOptions,
 }
 
 impl Malformed {
@@ -40,6 +48,10 @@ impl Malformed {
             Self::BadHardwareType => "bad hardware type",
             Self::BadProtocolType => "bad protocol type",
             Self::BadType => "bad type",
+            Self::BadCode => "bad code",
+            Self::BadAddress => "bad address",
+            Self::ChainTooLong => "chain of headers too long",
+            Self::TooManyOptions => "too many options",
         }
     }
 }

@@ -17,6 +17,7 @@
 //! | `protocol.rs` | the protocol numbers of IP | IANA's registry (RFC 5237) |
 //! | `ipv4.rs`, `ipv4_options.rs` | IPv4 | RFC 791, 2474, 3168 |
 //! | `ipv6.rs` | IPv6's fixed header | RFC 8200 |
+//! | `ipv6_ext.rs`, `ipv6_options.rs` | IPv6's extension headers and their options | RFC 8200 §4, 2711, 4302, 5095, 6946 |
 //! | `icmpv4.rs` | ICMP | RFC 792, 1122, 1191, 1812, 4884 |
 //! | `udp.rs` | UDP | RFC 768 |
 //! | `tcp.rs`, `seq.rs` | TCP's header and sequence numbers | RFC 9293, 3168, 9768 |
@@ -37,6 +38,8 @@ pub mod icmpv4;
 pub mod ipv4;
 pub mod ipv4_options;
 pub mod ipv6;
+pub mod ipv6_ext;
+pub mod ipv6_options;
 pub mod protocol;
 pub mod seq;
 pub mod tcp;
@@ -51,6 +54,8 @@ pub use icmpv4::{Icmpv4Header, Icmpv4Type, Quoted};
 pub use ipv4::{Ipv4Fields, Ipv4Header, Ipv4View};
 pub use ipv4_options::{Ipv4Option, Ipv4OptionIter};
 pub use ipv6::{Ipv6Fields, Ipv6Header};
+pub use ipv6_ext::{Extension, ExtensionIter, ExtensionKind, FragmentHeader, Ipv6Chain, RoutingHeader};
+pub use ipv6_options::{Ipv6Option, Ipv6OptionIter, UnknownOption};
 pub use protocol::Protocol;
 pub use seq::SeqNumber;
 pub use tcp::{TcpFields, TcpFlags, TcpHeader, TcpView};
