@@ -57,6 +57,12 @@ impl MacAddr {
         let [.., a, b, c, d] = group.octets();
         Self([0x33, 0x33, a, b, c, d])
     }
+
+    /// The interface identifier in modified EUI-64 form (RFC 4291's appendix A, RFC 2464 §4).
+    pub const fn interface_id(self) -> [u8; 8] {
+        let [a, b, c, d, e, f] = self.0;
+        [a ^ 2, b, c, 0xff, 0xfe, d, e, f]
+    }
 }
 
 impl fmt::Display for MacAddr {

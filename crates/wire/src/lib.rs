@@ -12,13 +12,14 @@
 //! | file | format | documents |
 //! | --- | --- | --- |
 //! | `checksum.rs`, `checksum/x86.rs` | the Internet checksum | RFC 1071, 1624; pseudo headers of RFC 768, 9293, 8200 |
-//! | `ethernet.rs` | Ethernet II, 802.1Q tag, MAC addresses | RFC 894, 1112 §6.4, 2464 §7 |
+//! | `ethernet.rs` | Ethernet II, 802.1Q tag, MAC addresses | RFC 894, 1112 §6.4, 2464 §4 and §7 |
 //! | `arp.rs` | ARP for IPv4 on Ethernet | RFC 826, 5227 |
 //! | `protocol.rs` | the protocol numbers of IP | IANA's registry (RFC 5237) |
 //! | `ipv4.rs`, `ipv4_options.rs` | IPv4 | RFC 791, 2474, 3168 |
-//! | `ipv6.rs` | IPv6's fixed header | RFC 8200 |
+//! | `ipv6.rs` | IPv6's fixed header, addresses with a meaning | RFC 8200 §3, 4291 |
 //! | `ipv6_ext.rs`, `ipv6_options.rs` | IPv6's extension headers and their options | RFC 8200 §4, 2711, 4302, 5095, 6946 |
 //! | `icmpv4.rs` | ICMP | RFC 792, 1122, 1191, 1812, 4884 |
+//! | `icmpv6.rs` | ICMPv6 | RFC 4443, 4884, 7112, 8883 |
 //! | `udp.rs` | UDP | RFC 768 |
 //! | `tcp.rs`, `seq.rs` | TCP's header and sequence numbers | RFC 9293, 3168, 9768 |
 //! | `tcp_options.rs` | TCP's options | RFC 9293 §3.1 and 3.2, 7323, 2018 |
@@ -35,6 +36,7 @@ pub mod checksum;
 pub mod error;
 pub mod ethernet;
 pub mod icmpv4;
+pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv4_options;
 pub mod ipv6;
@@ -51,6 +53,7 @@ pub use checksum::Sum;
 pub use error::Malformed;
 pub use ethernet::{EtherType, EthernetHeader, MacAddr, VlanTag};
 pub use icmpv4::{Icmpv4Header, Icmpv4Type, Quoted};
+pub use icmpv6::{Icmpv6Header, Icmpv6Type, QuotedV6};
 pub use ipv4::{Ipv4Fields, Ipv4Header, Ipv4View};
 pub use ipv4_options::{Ipv4Option, Ipv4OptionIter};
 pub use ipv6::{Ipv6Fields, Ipv6Header};

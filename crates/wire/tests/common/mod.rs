@@ -12,6 +12,8 @@ macro_rules! frames {
     };
 }
 
+pub mod v6;
+
 frames! {
     /// "Who has 10.9.0.2? Tell 10.9.0.1."
     arp_request = "ffffffffffff020000000001080600010800060400010200000000010a0900010000000000000a090002";
