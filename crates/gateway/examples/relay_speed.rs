@@ -8,12 +8,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use wireway_engine::{Context, Engine, Interest, Service};
-use wireway_gateway::{Gateway, GatewayConfig};
+use wireway_gateway::{Gateway, GatewayConfig, Subnet};
 use wireway_nic::{MemoryConfig, pair};
 use wireway_packet::Instant;
-use wireway_stack::{
-    Cidr, Domain, Error, Event, Host, InterfaceConfig, Kind, ReceiveFlags, SendFlags, Settings, SocketId,
-};
+use wireway_stack::{Domain, Error, Event, Host, InterfaceConfig, Kind, ReceiveFlags, SendFlags, Settings, SocketId};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Mode {
@@ -124,7 +122,7 @@ fn main() {
     let now = engine.now();
     let mut host = Host::new(Settings::default(), [1; 32]);
     let interface = InterfaceConfig {
-        addresses: vec![Cidr { address: config.program.into(), prefix_len: config.prefix_len }],
+        addresses: vec![Subnet::V4.program],
         features: cable.features,
         ..InterfaceConfig::ethernet("eth0", cable.macs[0], mtu)
     };
@@ -132,7 +130,7 @@ fn main() {
     // The gateway's address is on the link: no route is needed.
     let program = Program {
         mode,
-        server: SocketAddr::from((config.gateway, port)),
+        server: SocketAddr::new(Subnet::V4.gateway, port),
         socket: None,
         buffer: vec![1; 1 << 16],
         bytes: 0,

@@ -1,26 +1,57 @@
 //! What a gateway is told: its network, its resolvers and the ports it publishes.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use wireway_stack::Features;
+use wireway_stack::{Cidr, Features};
 use wireway_wire::MacAddr;
+
+/// The addresses of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// The program's address, where published ports lead, with the length of the network's prefix (at most 30 or 126 bits).
+    pub program: Cidr,
+    /// The gateway's address; connections to it reach the machine's own loopback address.
+    pub gateway: IpAddr,
+    /// The address at which the gateway answers DNS.
+    pub dns: IpAddr,
+}
+
+impl Subnet {
+    /// 10.0.2.0/24: the program at .15, the gateway at .2 and DNS at .3.
+    pub const V4: Subnet = Subnet {
+        program: Cidr { address: IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15)), prefix_len: 24 },
+        gateway: IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2)),
+        dns: IpAddr::V4(Ipv4Addr::new(10, 0, 2, 3)),
+    };
+
+    /// fd00:10:0:2::/64 (RFC 4193): the program at ::15, the gateway at ::2 and DNS at ::3.
+    pub const V6: Subnet =
+        Subnet { program: Cidr { address: local_v6(0x15), prefix_len: 64 }, gateway: local_v6(2), dns: local_v6(3) };
+
+    /// Whether the three addresses can be those of three hosts of one network.
+    pub(crate) fn is_valid(&self) -> bool {
+        let Cidr { address, prefix_len } = self.program;
+        let all = [address, self.gateway, self.dns];
+        let inside = all.iter().all(|&a| self.program.contains(a) && a != self.program.network());
+        let broadcast = self.program.broadcast().map(IpAddr::V4);
+        let distinct = address != self.gateway && address != self.dns && self.gateway != self.dns;
+        let longest = if address.is_ipv4() { 30 } else { 126 };
+        inside && distinct && !all.iter().any(|&a| Some(a) == broadcast) && (1..=longest).contains(&prefix_len)
+    }
+}
+
+const fn local_v6(last: u16) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x10, 0, 2, 0, 0, 0, last))
+}
 
 /// How to make a gateway. [`Default`] is the network of the command line's default.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
-    /// Any address of the network between program and gateway; with `prefix_len` it tells the network.
-    pub network: Ipv4Addr,
-    /// Bits of the network's prefix, at most 30.
-    pub prefix_len: u8,
-    /// The program's address: where published ports lead.
-    pub program: Ipv4Addr,
-    /// The gateway's address; connections to it reach the machine's own loopback address.
-    pub gateway: Ipv4Addr,
-    /// The address at which the gateway answers DNS.
-    pub dns: Ipv4Addr,
+    /// The network between program and gateway: one subnet a family, at least one.
+    pub subnets: Vec<Subnet>,
     /// The hardware address of the gateway's interface.
     pub mac: MacAddr,
     /// Bytes of the largest IP packet on the network.
@@ -36,14 +67,10 @@ pub struct GatewayConfig {
 }
 
 impl Default for GatewayConfig {
-    /// 10.0.2.0/24 with the program at .15, the gateway at .2 and DNS at .3; MTU 1,500; the machine's resolvers.
+    /// [`Subnet::V4`]; MTU 1,500; the machine's resolvers.
     fn default() -> Self {
         GatewayConfig {
-            network: Ipv4Addr::new(10, 0, 2, 0),
-            prefix_len: 24,
-            program: Ipv4Addr::new(10, 0, 2, 15),
-            gateway: Ipv4Addr::new(10, 0, 2, 2),
-            dns: Ipv4Addr::new(10, 0, 2, 3),
+            subnets: vec![Subnet::V4],
             mac: MacAddr([0x52, 0x54, 0, 0, 2, 2]),
             mtu: 1_500,
             features: Features::default(),

@@ -29,7 +29,7 @@ impl fmt::Display for GatewayError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             GatewayError::Addresses => {
-                f.write_str("the program, the gateway and DNS need different addresses of one network, with a prefix of at most 30 bits")
+                f.write_str("the program, the gateway and DNS need different addresses of one network, with a prefix of at most 30 bits (IPv6: 126)")
             }
             GatewayError::Publish(publish, errno) => {
                 let errno = Errno::from_raw_os_error(*errno);

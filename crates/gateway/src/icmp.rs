@@ -1,11 +1,11 @@
 //! ICMP echo to other addresses than the gateway's own, which the host answers itself.
 //!
-//! A raw socket of the host sees every ICMP message for any address. Echo requests go out by a ping socket of the machine, or a raw
+//! A raw socket a family of the host sees every ICMP message for any address. Echo requests go out by a ping socket of the machine, or a raw
 //! one, whichever it allows; each identifier and destination is a flow with a socket of its own. Where the machine
 //! allows neither, the answer is "prohibited" (RFC 1812 §5.2.7.1).
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use rustix::io::Errno;
 use wireway_engine::Context;
 use wireway_packet::Instant;
 use wireway_stack::{DatagramInfo, Domain, Error, Host, Kind, ReceiveFlags, SocketId, SocketOption};
-use wireway_wire::zerocopy::IntoBytes;
-use wireway_wire::{Icmpv4Header, Icmpv4Type, Sum};
+use wireway_wire::{Protocol, Sum};
 
 use crate::address::{Far, Map};
 use crate::counters::{Counters, count};
 use crate::outer::{self, Echo};
 use crate::table::{Part, Table};
+use crate::udp::canonical;
 
 /// How long a flow lasts after its last message (RFC 5508 §3.2: at least 60 seconds).
 const IDLE: Duration = Duration::from_secs(60);
@@ -29,6 +29,21 @@ const FLOWS: usize = 256;
 const BATCH: usize = 64;
 /// The longest IP packet and one byte.
 const BUFFER: usize = 1 << 16;
+
+/// The types of echo messages, and the protocol.
+struct Types {
+    request: u8,
+    reply: u8,
+    protocol: Protocol,
+}
+
+/// RFC 792; RFC 4443 §4.
+const V4: Types = Types { request: 8, reply: 0, protocol: Protocol::ICMP };
+const V6: Types = Types { request: 128, reply: 129, protocol: Protocol::ICMPV6 };
+
+fn types(address: IpAddr) -> &'static Types {
+    if address.is_ipv4() { &V4 } else { &V6 }
+}
 
 struct Flow {
     program: IpAddr,
@@ -46,11 +61,13 @@ struct Flow {
 
 /// The echo relay.
 pub(crate) struct Icmp {
-    socket: SocketId,
+    /// For IPv4 and IPv6.
+    sockets: [SocketId; 2],
     flows: Table<Flow>,
     by_ends: HashMap<(IpAddr, IpAddr, u16), u64>,
     next_ident: u16,
-    more: bool,
+    /// Sockets with more than one call takes.
+    more: Vec<SocketId>,
     sweep_at: Option<Instant>,
     buffer: Box<[u8]>,
 }
@@ -58,21 +75,29 @@ pub(crate) struct Icmp {
 impl Icmp {
     /// Sees ICMP messages to every destination. `ident` is where identifiers begin.
     pub fn new(host: &mut Host, now: Instant, ident: u16) -> wireway_stack::Result<Icmp> {
-        let socket = host.socket(Domain::Inet, Kind::Raw(1))?;
-        host.set_option(now, socket, SocketOption::Transparent(true))?;
+        let mut open = |domain, types: &Types| {
+            let socket = host.socket(domain, Kind::Raw(types.protocol.0))?;
+            host.set_option(now, socket, SocketOption::Transparent(true))?;
+            Ok(socket)
+        };
         Ok(Icmp {
-            socket,
+            sockets: [open(Domain::Inet, &V4)?, open(Domain::Inet6, &V6)?],
             flows: Table::new(Part::Icmp),
             by_ends: HashMap::new(),
             next_ident: ident,
-            more: false,
+            more: Vec::new(),
             sweep_at: None,
             buffer: vec![0; BUFFER].into_boxed_slice(),
         })
     }
 
-    pub fn socket(&self) -> SocketId {
-        self.socket
+    /// Whether the socket is one of the relay's.
+    pub fn has(&self, socket: SocketId) -> bool {
+        self.sockets.contains(&socket)
+    }
+
+    fn socket_for(&self, address: IpAddr) -> SocketId {
+        self.sockets[usize::from(address.is_ipv6())]
     }
 
     /// Flows there are now.
@@ -80,12 +105,11 @@ impl Icmp {
         self.flows.len()
     }
 
-    /// The program may have sent something.
-    pub fn event(&mut self, cx: &mut Context<'_>, map: &Map, counters: &Counters) {
-        self.more = false;
+    /// The program may have sent something to one of the relay's sockets.
+    pub fn event(&mut self, cx: &mut Context<'_>, socket: SocketId, map: &Map, counters: &Counters) {
         for _ in 0..BATCH {
             let mut buffer = std::mem::take(&mut self.buffer);
-            let outcome = cx.host.recv_from(self.socket, &mut buffer, ReceiveFlags::default());
+            let outcome = cx.host.recv_from(socket, &mut buffer, ReceiveFlags::default()).map(canonical);
             if let Ok(info) = &outcome {
                 let length = info.len.min(buffer.len());
                 if let Some(message) = buffer.get_mut(..length) {
@@ -97,7 +121,7 @@ impl Icmp {
                 return;
             }
         }
-        self.more = true;
+        self.more.push(socket);
     }
 
     fn message(
@@ -108,34 +132,36 @@ impl Icmp {
         map: &Map,
         counters: &Counters,
     ) {
-        if info.destination.ip() == IpAddr::V4(map.gateway) {
+        let (source, destination) = (info.source.ip(), info.destination.ip());
+        if map.is_own(destination) {
             return;
         }
-        let Ok((header, _)) = Icmpv4Header::parse(message) else { return count(&counters.icmp_ignored) };
-        if header.kind != Icmpv4Type::ECHO_REQUEST || header.code != 0 || !Sum::of(message).is_valid() {
+        let (socket, types) = (self.socket_for(destination), types(destination));
+        let Some(&head) = message.first_chunk::<8>() else { return count(&counters.icmp_ignored) };
+        let [kind, code, _, _, a, b, ..] = head;
+        let mut sum = pseudo(source, destination, message.len());
+        sum.add_bytes(message);
+        if (kind, code) != (types.request, 0) || !sum.is_valid() {
             return count(&counters.icmp_ignored);
         }
-        let ident = u16::from_be_bytes([header.rest[0], header.rest[1]]);
-        let mut head = [0; 8];
-        head.copy_from_slice(header.as_bytes());
+        let ident = u16::from_be_bytes([a, b]);
         match map.far(info.destination) {
             Far::Machine(peer) => {
-                let IpAddr::V4(peer) = peer.ip() else { return };
-                if let Err(error) = self.send_out(cx, info, message, head, ident, peer) {
+                if let Err(error) = self.send_out(cx, info, message, head, ident, peer.ip()) {
                     let denied = matches!(error, Errno::ACCESS | Errno::PERM);
                     count(if denied { &counters.icmp_prohibited } else { &counters.icmp_unreachable });
-                    if let Some(code) = outer::unreachable_code(error) {
-                        let _ = cx.host.send_unreachable(cx.now, self.socket, info, &head, code);
+                    if let Some(why) = outer::unreachable(error) {
+                        let _ = cx.host.send_unreachable(cx.now, socket, info, &head, why);
                     }
                 } else {
                     count(&counters.icmp_echo_out);
                 }
             }
-            Far::Unreachable(code) => {
+            Far::Unreachable(why) => {
                 count(&counters.icmp_unreachable);
-                let _ = cx.host.send_unreachable(cx.now, self.socket, info, &head, code);
+                let _ = cx.host.send_unreachable(cx.now, socket, info, &head, why);
             }
-            // The DNS address is an address of the host, which answers; broadcast is not relayed.
+            // Broadcast is not relayed.
             Far::Resolver | Far::Closed | Far::Many => {}
         }
     }
@@ -147,7 +173,7 @@ impl Icmp {
         message: &mut [u8],
         head: [u8; 8],
         ident: u16,
-        peer: Ipv4Addr,
+        peer: IpAddr,
     ) -> Result<(), Errno> {
         let ends = (info.source.ip(), info.destination.ip(), ident);
         let token = match self.by_ends.get(&ends) {
@@ -184,8 +210,8 @@ impl Icmp {
         let Some(flow) = self.flows.get_mut(token) else { return Ok(()) };
         flow.used = cx.now;
         flow.sent = (*info, head);
-        // A ping socket sets both by itself.
-        set_ident(message, flow.outer_ident);
+        // A ping socket sets both by itself, and any ICMPv6 socket the checksum.
+        set_ident(message, flow.outer_ident, Sum::new());
         outer::send(&flow.fd, message).map(|_| ())
     }
 
@@ -197,19 +223,21 @@ impl Icmp {
                 Ok(n) => n,
                 Err(Errno::AGAIN) => return,
                 Err(error) => {
-                    if let Some(code) = outer::unreachable_code(error) {
+                    if let Some(why) = outer::unreachable(error) {
                         count(&counters.icmp_unreachable);
-                        let _ = cx.host.send_unreachable(cx.now, self.socket, &flow.sent.0, &flow.sent.1, code);
+                        let socket = self.sockets[usize::from(flow.far.is_ipv6())];
+                        let _ = cx.host.send_unreachable(cx.now, socket, &flow.sent.0, &flow.sent.1, why);
                     }
                     continue;
                 }
             };
             let Some(received) = self.buffer.get_mut(..n) else { continue };
-            let Some(message) = reply(received, flow.echo, flow.outer_ident) else { continue };
+            let Some(message) = reply(received, types(flow.far), flow.echo, flow.outer_ident) else { continue };
             flow.used = cx.now;
-            set_ident(message, flow.ident);
+            set_ident(message, flow.ident, pseudo(flow.far, flow.program, message.len()));
             let (program, far) = (SocketAddr::new(flow.program, 0), SocketAddr::new(flow.far, 0));
-            if cx.host.send_to(cx.now, self.socket, message, Some(program), Some(far)).is_ok() {
+            let socket = self.sockets[usize::from(flow.far.is_ipv6())];
+            if cx.host.send_to(cx.now, socket, message, Some(program), Some(far)).is_ok() {
                 count(&counters.icmp_echo_in);
             }
         }
@@ -227,8 +255,8 @@ impl Icmp {
         }
     }
 
-    /// Ends idle flows. True if the program has sent more.
-    pub fn poll(&mut self, now: Instant) -> bool {
+    /// Ends idle flows. The sockets to which the program has sent more come back.
+    pub fn poll(&mut self, now: Instant) -> Vec<SocketId> {
         if self.sweep_at.is_some_and(|at| at <= now) {
             let idle: Vec<u64> =
                 self.flows.iter().filter(|(_, flow)| flow.used + IDLE <= now).map(|(token, _)| token).collect();
@@ -237,34 +265,44 @@ impl Icmp {
             }
             self.sweep_at = (self.flows.len() > 0).then_some(now + SWEEP);
         }
-        self.more
+        std::mem::take(&mut self.more)
     }
 
     pub fn poll_at(&self) -> Option<Instant> {
-        if self.more { Some(Instant::ZERO) } else { self.sweep_at }
+        if !self.more.is_empty() { Some(Instant::ZERO) } else { self.sweep_at }
+    }
+}
+
+/// The sum of ICMPv6's pseudo header (RFC 4443 §2.3); ICMP has none.
+fn pseudo(source: IpAddr, destination: IpAddr, len: usize) -> Sum {
+    match (source, destination) {
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            Sum::pseudo_v6(source, destination, Protocol::ICMPV6, len as u32)
+        }
+        _ => Sum::new(),
     }
 }
 
 /// The echo reply in what a socket received, if it is one for this flow.
-fn reply(received: &mut [u8], echo: Echo, ident: u16) -> Option<&mut [u8]> {
+fn reply<'a>(received: &'a mut [u8], types: &Types, echo: Echo, ident: u16) -> Option<&'a mut [u8]> {
     let start = match echo {
-        Echo::Ping => 0,
-        Echo::Raw => usize::from(received.first()? & 0x0f) * 4,
+        Echo::Raw if types.protocol == Protocol::ICMP => usize::from(received.first()? & 0x0f) * 4,
+        _ => 0,
     };
     let message = received.get_mut(start..)?;
-    let (header, _) = Icmpv4Header::parse(message).ok()?;
-    let own = echo == Echo::Ping || header.rest[..2] == ident.to_be_bytes();
-    (header.kind == Icmpv4Type::ECHO_REPLY && own).then_some(message)
+    let [kind, _, _, _, a, b, _, _] = *message.first_chunk::<8>()?;
+    let own = echo == Echo::Ping || u16::from_be_bytes([a, b]) == ident;
+    (kind == types.reply && own).then_some(message)
 }
 
-/// Sets an echo message's identifier, and its checksum.
-fn set_ident(message: &mut [u8], ident: u16) {
+/// Sets an echo message's identifier, and its checksum, of which `sum` is the pseudo header's part.
+fn set_ident(message: &mut [u8], ident: u16, mut sum: Sum) {
     let Some((head, _)) = message.split_first_chunk_mut::<8>() else { return };
     [head[4], head[5]] = ident.to_be_bytes();
     [head[2], head[3]] = [0; 2];
-    let sum = Sum::of(message).finish().to_be_bytes();
+    sum.add_bytes(message);
     if let Some(field) = message.get_mut(2..4) {
-        field.copy_from_slice(&sum);
+        field.copy_from_slice(&sum.finish().to_be_bytes());
     }
 }
 
@@ -275,22 +313,22 @@ mod tests {
     #[test]
     fn replies_are_recognised() {
         let mut message = vec![0, 0, 0, 0, 0x12, 0x34, 0, 1, b'x'];
-        set_ident(&mut message, 0x1234);
+        set_ident(&mut message, 0x1234, Sum::new());
         assert!(Sum::of(&message).is_valid());
         let mut raw = vec![0x45; 20];
         raw.extend(&message);
-        assert!(reply(&mut raw, Echo::Raw, 0x1234).is_some());
-        assert!(reply(&mut raw, Echo::Raw, 0x1235).is_none());
-        assert!(reply(&mut message.clone(), Echo::Ping, 0).is_some());
+        assert!(reply(&mut raw, &V4, Echo::Raw, 0x1234).is_some());
+        assert!(reply(&mut raw, &V4, Echo::Raw, 0x1235).is_none());
+        assert!(reply(&mut message.clone(), &V4, Echo::Ping, 0).is_some());
         message[0] = 8;
-        assert!(reply(&mut message, Echo::Ping, 0).is_none());
+        assert!(reply(&mut message, &V4, Echo::Ping, 0).is_none());
     }
 
     #[test]
     fn what_is_too_short_is_no_reply() {
         for length in 0..28 {
             let mut short = vec![0x4f; length];
-            assert!(reply(&mut short, Echo::Raw, 0x4f4f).is_none());
+            assert!(reply(&mut short, &V4, Echo::Raw, 0x4f4f).is_none());
         }
     }
 }

@@ -41,7 +41,7 @@ use wireway_engine::{Context, Interest, Service};
 use wireway_packet::Instant;
 use wireway_stack::{Cidr, Event, Host, InterfaceConfig, InterfaceId, Medium, Settings};
 
-pub use config::{GatewayConfig, Publish, Transport};
+pub use config::{GatewayConfig, Publish, Subnet, Transport};
 pub use counters::Counters;
 pub use dns::resolv_conf::ResolvConf;
 pub use error::GatewayError;
@@ -86,14 +86,17 @@ impl Gateway {
         // The program is the only neighbour, and each error answers one of its own packets.
         let settings = Settings { icmp_ratemask: 0, ..Settings::default() };
         let mut host = Host::new(settings, entropy::bytes().map_err(system)?);
-        let cidr = |address| Cidr { address: IpAddr::V4(address), prefix_len: config.prefix_len };
+        let addresses = config.subnets.iter().flat_map(|subnet| {
+            let prefix_len = subnet.program.prefix_len;
+            [subnet.gateway, subnet.dns].map(|address| Cidr { address, prefix_len })
+        });
         let interface = host.add_interface(
             now,
             InterfaceConfig {
                 name: "gw0".into(),
                 medium: Medium::Ethernet(config.mac),
                 mtu: config.mtu,
-                addresses: vec![cidr(config.gateway), cidr(config.dns)],
+                addresses: addresses.collect(),
                 features: config.features,
                 queue_limit: QUEUE_LIMIT,
                 any_destination: true,
@@ -124,16 +127,9 @@ impl Gateway {
 }
 
 fn check(config: &GatewayConfig) -> Result<(), GatewayError> {
-    let mask = u32::MAX.checked_shl(32 - u32::from(config.prefix_len.min(32))).unwrap_or(0);
-    let network = config.network.to_bits() & mask;
-    let all = [config.program, config.gateway, config.dns];
-    let inside = all.iter().all(|address| {
-        let bits = address.to_bits();
-        bits & mask == network && bits != network && bits != network | !mask
-    });
-    let distinct = config.program != config.gateway && config.program != config.dns && config.gateway != config.dns;
-    let range = (1..=30).contains(&config.prefix_len);
-    if inside && distinct && range { Ok(()) } else { Err(GatewayError::Addresses) }
+    let of_family = |v6| config.subnets.iter().filter(move |s| s.program.address.is_ipv6() == v6).count();
+    let one_each = of_family(false) <= 1 && of_family(true) <= 1 && !config.subnets.is_empty();
+    if one_each && config.subnets.iter().all(Subnet::is_valid) { Ok(()) } else { Err(GatewayError::Addresses) }
 }
 
 /// The gateway's service: see the crate's head.
@@ -222,8 +218,8 @@ impl Service for Relays {
             self.take_connections(cx);
         } else if event.socket == self.udp.socket() {
             self.take_datagrams(cx);
-        } else if event.socket == self.icmp.socket() {
-            self.icmp.event(cx, &self.map, &self.counters);
+        } else if self.icmp.has(event.socket) {
+            self.icmp.event(cx, event.socket, &self.map, &self.counters);
         } else if !self.tcp.event(cx, event, &self.counters) {
             self.dns.event(cx, event, &self.counters);
         }
@@ -243,8 +239,8 @@ impl Service for Relays {
         if self.udp.poll(cx, &self.counters) {
             self.take_datagrams(cx);
         }
-        if self.icmp.poll(cx.now) {
-            self.icmp.event(cx, &self.map, &self.counters);
+        for socket in self.icmp.poll(cx.now) {
+            self.icmp.event(cx, socket, &self.map, &self.counters);
         }
         self.dns.poll(cx, &self.counters);
         self.ports.poll(cx, &mut self.tcp, &mut self.udp, &self.map, &self.counters);

@@ -1,6 +1,6 @@
 //! The machine's sockets: non-blocking, closed on exec, never raising SIGPIPE.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use rustix::net::{
     sockopt,
 };
 use wireway_engine::Interest;
-use wireway_wire::icmpv4::unreachable;
+use wireway_stack::Unreachable;
 
 /// How every relayed socket is watched: by edges, so that one registration lasts for its life.
 pub(crate) fn edges() -> Interest {
@@ -58,7 +58,9 @@ pub(crate) fn connect_stream(peer: SocketAddr) -> Result<Connecting, Errno> {
 
 /// The other loopback address, for when nobody listens on `peer`.
 pub(crate) fn other_loopback(peer: SocketAddr) -> Option<SocketAddr> {
-    (peer.ip() == Ipv4Addr::LOCALHOST).then(|| SocketAddr::from((Ipv6Addr::LOCALHOST, peer.port())))
+    let (v4, v6) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST));
+    let other = if peer.ip() == v4 { Some(v6) } else { (peer.ip() == v6).then_some(v4) };
+    other.map(|address| SocketAddr::new(address, peer.port()))
 }
 
 /// Sets the options of a relayed connection. The host has cut the program's bytes into segments already, so nothing is to wait for
@@ -110,18 +112,20 @@ pub(crate) fn socket_addr(address: SocketAddrAny) -> Option<SocketAddr> {
 pub(crate) enum Echo {
     /// A ping socket: the kernel sets the identifier and shows the message only.
     Ping,
-    /// A raw socket: it shows IP headers, and everybody's messages.
+    /// A raw socket: it shows everybody's messages, and IPv4 headers (IPv6's not: RFC 3542 §3).
     Raw,
 }
 
 /// A socket for echo requests to `peer`, as the machine allows: a ping socket (net.ipv4.ping_group_range), or a raw one (CAP_NET_RAW).
-pub(crate) fn connect_echo(peer: Ipv4Addr) -> Result<(OwnedFd, Echo), Errno> {
+pub(crate) fn connect_echo(peer: IpAddr) -> Result<(OwnedFd, Echo), Errno> {
+    let peer = SocketAddr::new(peer, 0);
+    let protocol = if peer.is_ipv4() { ipproto::ICMP } else { ipproto::ICMPV6 };
     let denied = |error| matches!(error, Errno::ACCESS | Errno::PERM | Errno::PROTONOSUPPORT);
-    let (fd, echo) = match open(AddressFamily::INET, SocketType::DGRAM, ipproto::ICMP) {
-        Err(error) if denied(error) => (open(AddressFamily::INET, SocketType::RAW, ipproto::ICMP)?, Echo::Raw),
+    let (fd, echo) = match open(family(peer), SocketType::DGRAM, protocol) {
+        Err(error) if denied(error) => (open(family(peer), SocketType::RAW, protocol)?, Echo::Raw),
         other => (other?, Echo::Ping),
     };
-    rustix::net::connect(&fd, &SocketAddr::from((peer, 0)))?;
+    rustix::net::connect(&fd, &peer)?;
     Ok((fd, echo))
 }
 
@@ -159,14 +163,14 @@ pub(crate) fn reset(fd: OwnedFd) {
     let _ = sockopt::set_socket_linger(&fd, Some(Duration::ZERO));
 }
 
-/// The code of the ICMP destination unreachable message that tells of `error`, if one does (RFC 1812 §5.2.7.1).
-pub(crate) fn unreachable_code(error: Errno) -> Option<u8> {
+/// The ICMP destination unreachable message that tells of `error`, if one does.
+pub(crate) fn unreachable(error: Errno) -> Option<Unreachable> {
     match error {
-        Errno::CONNREFUSED => Some(unreachable::PORT),
-        Errno::NETUNREACH | Errno::NETDOWN | Errno::AFNOSUPPORT | Errno::INVAL => Some(unreachable::NETWORK),
-        Errno::HOSTUNREACH | Errno::HOSTDOWN | Errno::ADDRNOTAVAIL => Some(unreachable::HOST),
-        Errno::NOPROTOOPT | Errno::PROTO => Some(unreachable::PROTOCOL),
-        Errno::ACCESS | Errno::PERM => Some(unreachable::COMMUNICATION_PROHIBITED),
+        Errno::CONNREFUSED => Some(Unreachable::Port),
+        Errno::NETUNREACH | Errno::NETDOWN | Errno::AFNOSUPPORT | Errno::INVAL => Some(Unreachable::Network),
+        Errno::HOSTUNREACH | Errno::HOSTDOWN | Errno::ADDRNOTAVAIL => Some(Unreachable::Host),
+        Errno::NOPROTOOPT | Errno::PROTO => Some(Unreachable::Protocol),
+        Errno::ACCESS | Errno::PERM => Some(Unreachable::Prohibited),
         _ => None,
     }
 }

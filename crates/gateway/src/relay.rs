@@ -96,6 +96,11 @@ impl Relay {
         self.inner
     }
 
+    /// Puts another socket of the host in the place of the one there was, which comes back.
+    pub fn replace_inner(&mut self, inner: SocketId) -> SocketId {
+        std::mem::replace(&mut self.inner, inner)
+    }
+
     pub fn outer(&self) -> &OwnedFd {
         &self.outer
     }

@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,14 +16,13 @@ use std::time::Duration;
 use rustix::io::Errno;
 use wireway_engine::{Context, Interest};
 use wireway_packet::Instant;
-use wireway_stack::{Domain, Error, Event, Host, Kind, Ready, Refusal, SocketId, SocketOption};
+use wireway_stack::{Domain, Error, Event, Host, Kind, Ready, Refusal, SocketId, SocketOption, Unreachable};
 
 use crate::address::{Far, Map};
 use crate::counters::{Counters, count};
 use crate::outer::{self, Connecting};
 use crate::relay::{Pumped, Relay};
 use crate::table::{Part, Table};
-use wireway_wire::icmpv4::unreachable;
 
 /// Connections that may wait to be taken from the listener.
 const BACKLOG: u32 = 4_096;
@@ -34,8 +33,9 @@ const RESET_CHECK: Duration = Duration::from_millis(5);
 enum State {
     /// The program's SYN is held; the machine's socket connects to this address.
     Outward(SocketAddr),
-    /// The machine accepted; the host connects to the program.
-    Inward,
+    /// The machine accepted; the host connects to the program. If it refuses, this is another way to it: from the gateway's address
+    /// to the program's in the other family.
+    Inward(Option<(IpAddr, SocketAddr)>),
     /// Both stand.
     Open,
 }
@@ -75,11 +75,11 @@ pub(crate) enum Taken {
 impl Tcp {
     /// Listens for every destination.
     pub fn new(host: &mut Host, now: Instant, sending: Rc<Cell<usize>>) -> wireway_stack::Result<Tcp> {
-        let listener = host.socket(Domain::Inet, Kind::Stream)?;
+        let listener = host.socket(Domain::Inet6, Kind::Stream)?;
         host.set_option(now, listener, SocketOption::Transparent(true))?;
         host.set_option(now, listener, SocketOption::HoldIncoming(true))?;
         host.set_option(now, listener, SocketOption::NoDelay(true))?;
-        host.bind(listener, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
+        host.bind(listener, SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)))?;
         host.listen(listener, BACKLOG)?;
         Ok(Tcp {
             listener,
@@ -116,6 +116,7 @@ impl Tcp {
     pub fn take(&mut self, cx: &mut Context<'_>, map: &Map, counters: &Counters) -> Option<Taken> {
         let (inner, _) = cx.host.accept(cx.now, self.listener).ok()?;
         let Ok(destination) = cx.host.local_addr(inner) else { return Some(Taken::Relayed) };
+        let destination = SocketAddr::new(destination.ip().to_canonical(), destination.port());
         match map.far(destination) {
             Far::Resolver => {
                 if cx.host.admit(cx.now, inner).is_ok() {
@@ -125,8 +126,8 @@ impl Tcp {
             Far::Machine(_) if self.is_full() => exhausted(cx, inner, counters),
             Far::Machine(peer) => self.connect_out(cx, inner, peer, counters),
             Far::Closed => refuse(cx, inner, Refusal::Reset, counters),
-            Far::Unreachable(code) => refuse(cx, inner, Refusal::Unreachable(code), counters),
-            Far::Many => refuse(cx, inner, Refusal::Unreachable(unreachable::NETWORK), counters),
+            Far::Unreachable(why) => refuse(cx, inner, Refusal::Unreachable(why), counters),
+            Far::Many => refuse(cx, inner, Refusal::Unreachable(Unreachable::Network), counters),
         }
         Some(Taken::Relayed)
     }
@@ -175,7 +176,7 @@ impl Tcp {
             Errno::CONNREFUSED | Errno::CONNRESET => refuse(cx, inner, Refusal::Reset, counters),
             error if outer::is_exhausted(error) => exhausted(cx, inner, counters),
             error => {
-                let refusal = outer::unreachable_code(error).map_or(Refusal::Ignore, Refusal::Unreachable);
+                let refusal = outer::unreachable(error).map_or(Refusal::Ignore, Refusal::Unreachable);
                 refuse(cx, inner, refusal, counters);
             }
         }
@@ -204,15 +205,16 @@ impl Tcp {
         counters: &Counters,
     ) {
         outer::prepare_stream(&outer, peer);
-        let target = SocketAddr::from((map.program, port));
-        let source = IpAddr::V4(map.near(peer.ip()));
+        let source = map.near(peer.ip());
+        let target = SocketAddr::new(map.program(source), port);
         // The peer's own port, unless a connection of that name is still remembered.
         let inner = [peer.port(), 0].into_iter().find_map(|port| start(cx, SocketAddr::new(source, port), target).ok());
         let Some(inner) = inner else {
             count(&counters.tcp_exhausted);
             return outer::reset(outer);
         };
-        if self.insert(cx, State::Inward, Relay::new(outer, inner)).is_none() {
+        let other = map.other_family(source).map(|(gateway, program)| (gateway, SocketAddr::new(program, port)));
+        if self.insert(cx, State::Inward(other), Relay::new(outer, inner)).is_none() {
             count(&counters.tcp_exhausted);
             let _ = cx.host.abort(cx.now, inner);
         }
@@ -233,7 +235,7 @@ impl Tcp {
                 }
             }
             // What the peer does meanwhile is looked at when the program has answered.
-            State::Outward(_) | State::Inward => {}
+            State::Outward(_) | State::Inward(_) => {}
         }
     }
 
@@ -244,10 +246,10 @@ impl Tcp {
         match connection.state {
             State::Open => self.pump(cx, token, event.ready, counters),
             State::Outward(_) if event.ready.intersects(Ready::ERR | Ready::HUP) => self.give_up(cx, token),
-            State::Inward if event.ready.intersects(Ready::OUT | Ready::ERR | Ready::HUP) => {
-                self.program_answered(cx, token, event.ready, counters);
+            State::Inward(other) if event.ready.intersects(Ready::OUT | Ready::ERR | Ready::HUP) => {
+                self.program_answered(cx, token, event.ready, other, counters);
             }
-            State::Outward(_) | State::Inward => {}
+            State::Outward(_) | State::Inward(_) => {}
         }
         true
     }
@@ -259,10 +261,28 @@ impl Tcp {
         }
     }
 
-    fn program_answered(&mut self, cx: &mut Context<'_>, token: u64, ready: Ready, counters: &Counters) {
+    fn program_answered(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: u64,
+        ready: Ready,
+        other: Option<(IpAddr, SocketAddr)>,
+        counters: &Counters,
+    ) {
         let Some(connection) = self.connections.get_mut(token) else { return };
         if ready.intersects(Ready::ERR | Ready::HUP) {
             let error = cx.host.take_error(connection.relay.inner());
+            if error == Some(Error::ConnectionRefused)
+                && let Some((gateway, target)) = other
+                && let Ok(inner) = start(cx, SocketAddr::new(gateway, 0), target)
+            {
+                connection.state = State::Inward(None);
+                let refused = connection.relay.replace_inner(inner);
+                self.by_inner.remove(&refused);
+                self.by_inner.insert(inner, token);
+                let _ = cx.host.close(cx.now, refused);
+                return;
+            }
             count(if error == Some(Error::ConnectionRefused) {
                 &counters.tcp_refused
             } else {
@@ -362,7 +382,8 @@ impl Tcp {
 
 /// Starts a connection from `source` to the program.
 fn start(cx: &mut Context<'_>, source: SocketAddr, target: SocketAddr) -> wireway_stack::Result<SocketId> {
-    let inner = cx.host.socket(Domain::Inet, Kind::Stream)?;
+    let domain = if target.is_ipv4() { Domain::Inet } else { Domain::Inet6 };
+    let inner = cx.host.socket(domain, Kind::Stream)?;
     let mut connect = || {
         cx.host.set_option(cx.now, inner, SocketOption::Transparent(true))?;
         cx.host.set_option(cx.now, inner, SocketOption::ReuseAddress(true))?;

@@ -5,7 +5,7 @@
 //! uses that port's socket instead. Flows end when idle; there is a bound on them, and the one idle longest makes room.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,8 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny};
 use wireway_engine::{Context, Interest};
 use wireway_packet::Instant;
-use wireway_stack::{DatagramInfo, Domain, Error, Host, Kind, ReceiveFlags, SocketId, SocketOption};
-use wireway_wire::icmpv4::unreachable;
+use wireway_stack::{DatagramInfo, Domain, Error, Host, Kind, ReceiveFlags, SocketId, SocketOption, Unreachable};
 
 use crate::address::{Far, Map};
 use crate::counters::{Counters, count};
@@ -62,6 +61,12 @@ impl Flow {
     }
 }
 
+/// What came with a datagram, IPv4 addresses as such: the socket is of both families.
+pub(crate) fn canonical(info: DatagramInfo) -> DatagramInfo {
+    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    DatagramInfo { source: canonical(info.source), destination: canonical(info.destination), ..info }
+}
+
 /// The UDP relay.
 pub(crate) struct Udp {
     socket: SocketId,
@@ -79,9 +84,9 @@ pub(crate) struct Udp {
 impl Udp {
     /// Takes datagrams to every destination.
     pub fn new(host: &mut Host, now: Instant) -> wireway_stack::Result<Udp> {
-        let socket = host.socket(Domain::Inet, Kind::Datagram)?;
+        let socket = host.socket(Domain::Inet6, Kind::Datagram)?;
         host.set_option(now, socket, SocketOption::Transparent(true))?;
-        host.bind(socket, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
+        host.bind(socket, SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)))?;
         host.set_option(now, socket, SocketOption::ReceiveBuffer(2 << 20))?;
         host.set_option(now, socket, SocketOption::SendBuffer(2 << 20))?;
         Ok(Udp {
@@ -121,14 +126,14 @@ impl Udp {
         self.more = false;
         for _ in 0..BATCH {
             let mut buffer = std::mem::take(&mut self.buffer);
-            let outcome = cx.host.recv_from(self.socket, &mut buffer, ReceiveFlags::default());
+            let outcome = cx.host.recv_from(self.socket, &mut buffer, ReceiveFlags::default()).map(canonical);
             if let Ok(info) = &outcome {
                 let data = buffer.get(..info.len).unwrap_or(&buffer);
                 match map.far(info.destination) {
                     Far::Resolver => dns(cx, info, data),
                     Far::Machine(peer) => self.send_out(cx, info, data, peer, counters),
-                    Far::Closed => self.refuse(cx, info, unreachable::PORT, counters),
-                    Far::Unreachable(code) => self.refuse(cx, info, code, counters),
+                    Far::Closed => self.refuse(cx, info, Unreachable::Port, counters),
+                    Far::Unreachable(why) => self.refuse(cx, info, why, counters),
                     Far::Many => count(&counters.udp_broadcast),
                 }
             }
@@ -143,10 +148,10 @@ impl Udp {
         self.more = true;
     }
 
-    fn refuse(&mut self, cx: &mut Context<'_>, info: &DatagramInfo, code: u8, counters: &Counters) {
+    fn refuse(&mut self, cx: &mut Context<'_>, info: &DatagramInfo, why: Unreachable, counters: &Counters) {
         count(&counters.udp_refused);
         // A limit on ICMP errors is no failure.
-        let _ = cx.host.send_unreachable(cx.now, self.socket, info, &[], code);
+        let _ = cx.host.send_unreachable(cx.now, self.socket, info, &[], why);
     }
 
     fn send_out(
@@ -169,12 +174,8 @@ impl Udp {
                         return count(&counters.udp_dropped);
                     }
                     Err(error) => {
-                        return self.refuse(
-                            cx,
-                            info,
-                            outer::unreachable_code(error).unwrap_or(unreachable::HOST),
-                            counters,
-                        );
+                        let why = outer::unreachable(error).unwrap_or(Unreachable::Host);
+                        return self.refuse(cx, info, why, counters);
                     }
                 };
                 let Some(token) = self.insert(cx, ends, Via::Own(fd), info, counters) else { return };
@@ -188,11 +189,11 @@ impl Udp {
         let outcome = match &flow.via {
             Via::Own(fd) => match outer::send(fd, data) {
                 // The error is of an earlier datagram; this one was not sent.
-                Err(error) if outer::unreachable_code(error).is_some() => {
-                    self.refuse(cx, info, outer::unreachable_code(error).unwrap_or(unreachable::HOST), counters);
-                    return;
-                }
-                other => other,
+                Err(error) => match outer::unreachable(error) {
+                    Some(why) => return self.refuse(cx, info, why, counters),
+                    None => Err(error),
+                },
+                sent => sent,
             },
             Via::Published(fd, client) => {
                 rustix::net::sendto(fd, data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, client)
@@ -221,9 +222,9 @@ impl Udp {
                 }
                 Err(Errno::AGAIN) => return,
                 Err(error) => {
-                    if let Some(code) = outer::unreachable_code(error) {
+                    if let Some(why) = outer::unreachable(error) {
                         let sent = flow.sent;
-                        self.refuse(cx, &sent, code, counters);
+                        self.refuse(cx, &sent, why, counters);
                     }
                 }
             }
@@ -250,7 +251,6 @@ impl Udp {
         map: &Map,
         counters: &Counters,
     ) -> bool {
-        let program = SocketAddr::from((map.program, port));
         for _ in 0..BATCH {
             let received = rustix::net::recvfrom(&**fd, &mut *self.buffer, RecvFlags::DONTWAIT);
             let (n, client) = match received {
@@ -260,7 +260,9 @@ impl Udp {
                 Err(_) => continue,
             };
             let Some(client) = client else { continue };
-            let Some(far) = self.published_flow(cx, fd, client, program, map, counters) else {
+            let near = map.near(client.ip());
+            let program = SocketAddr::new(map.program(near), port);
+            let Some(far) = self.published_flow(cx, fd, client, program, near, counters) else {
                 count(&counters.udp_dropped);
                 continue;
             };
@@ -276,14 +278,13 @@ impl Udp {
         fd: &Rc<OwnedFd>,
         client: SocketAddr,
         program: SocketAddr,
-        map: &Map,
+        near: IpAddr,
         counters: &Counters,
     ) -> Option<SocketAddr> {
-        let near = map.near(client.ip());
         // Clients that share the gateway's address may need another port.
         let others = (0..64u16).map(|step| 49_152 + (client.port().wrapping_mul(31).wrapping_add(step * 251) & 0x3fff));
         for port in std::iter::once(client.port()).chain(others) {
-            let far = SocketAddr::from((near, port));
+            let far = SocketAddr::new(near, port);
             match self.by_ends.get(&(program, far)).and_then(|&token| self.flows.get_mut(token)) {
                 Some(flow) => {
                     if let Via::Published(own, known) = &flow.via

@@ -36,6 +36,6 @@ pub use settings::Settings;
 pub use socket::options::MtuDiscover;
 pub use socket::{
     DatagramInfo, Domain, Kind, Linger, ReceiveFlags, Refusal, SendFlags, Shutdown, SocketError, SocketId,
-    SocketOption, SocketOptions, TcpInfo,
+    SocketOption, SocketOptions, TcpInfo, Unreachable,
 };
 pub use usage::Usage;

@@ -18,7 +18,7 @@ use crate::socket::datagram::DatagramSocket;
 use crate::socket::port::{Binding, Ports, Rules};
 use crate::socket::{
     DatagramInfo, Domain, Kind, ReceiveFlags, Shutdown, SocketError, SocketFamily, SocketId, SocketOption,
-    SocketOptions,
+    SocketOptions, Unreachable,
 };
 use crate::udp::send_unreachable;
 use crate::{Error, MtuDiscover, Result};
@@ -218,14 +218,14 @@ impl Raw {
         id: SocketId,
         datagram: &DatagramInfo,
         head: &[u8],
-        code: u8,
+        why: Unreachable,
     ) -> Result<()> {
         let socket = self.get(id)?;
         let Kind::Raw(protocol) = socket.kind else { return Err(Error::NotSupported) };
         if !socket.common.options.transparent {
             return Err(Error::NotPermitted);
         }
-        send_unreachable(net, now, datagram, Protocol(protocol), head, datagram.len, code)
+        send_unreachable(net, now, datagram, Protocol(protocol), head, datagram.len, why)
     }
 
     // Socket calls.

@@ -7,7 +7,6 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use slab::Slab;
 use wireway_packet::software::UDP_CHECKSUM_OFFSET;
 use wireway_packet::{Checksum, Instant, Packet};
-use wireway_wire::icmpv4::unreachable;
 use wireway_wire::zerocopy::IntoBytes;
 use wireway_wire::{Icmpv4Type, Ipv4Fields, Ipv4Header, Protocol, Sum, UdpHeader};
 
@@ -19,6 +18,7 @@ use crate::socket::datagram::DatagramSocket;
 use crate::socket::port::{Binding, Ports, Rules};
 use crate::socket::{
     DatagramInfo, Domain, ReceiveFlags, Shutdown, SocketError, SocketFamily, SocketId, SocketOption, SocketOptions,
+    Unreachable,
 };
 use crate::{Error, MtuDiscover, Result};
 
@@ -235,7 +235,7 @@ impl Udp {
         id: SocketId,
         datagram: &DatagramInfo,
         _head: &[u8],
-        code: u8,
+        why: Unreachable,
     ) -> Result<()> {
         let socket = self.get(id)?;
         if !socket.options.transparent {
@@ -243,7 +243,7 @@ impl Udp {
         }
         let len = UdpHeader::LEN + datagram.len.min(MAX_PAYLOAD);
         let header = UdpHeader::new(datagram.source.port(), datagram.destination.port(), len as u16);
-        send_unreachable(net, now, datagram, Protocol::UDP, header.as_bytes(), len, code)
+        send_unreachable(net, now, datagram, Protocol::UDP, header.as_bytes(), len, why)
     }
 
     // Socket calls.
@@ -447,16 +447,13 @@ pub(crate) fn send_unreachable(
     protocol: Protocol,
     head: &[u8],
     len: usize,
-    code: u8,
+    why: Unreachable,
 ) -> Result<()> {
     let v4 = |address: SocketAddr| match address.ip() {
         IpAddr::V4(ip) => Ok(ip),
         IpAddr::V6(ip) => ip.to_ipv4_mapped().ok_or(Error::InvalidArgument),
     };
     let (src, dst): (Ipv4Addr, Ipv4Addr) = (v4(datagram.source)?, v4(datagram.destination)?);
-    if code > unreachable::PRECEDENCE_CUTOFF {
-        return Err(Error::InvalidArgument);
-    }
     let fields = Ipv4Fields {
         tos: datagram.tos,
         payload_len: len.min(usize::from(u16::MAX) - Ipv4Header::LEN) as u16,
@@ -471,6 +468,6 @@ pub(crate) fn send_unreachable(
     };
     let mut quote = Packet::copy_from(head.get(..8).unwrap_or(head));
     quote.prepend(Ipv4Header::LEN).copy_from_slice(Ipv4Header::new(&fields, &[]).as_bytes());
-    net.send_icmp_error(now, quote, Icmpv4Type::DESTINATION_UNREACHABLE, code);
+    net.send_icmp_error(now, quote, Icmpv4Type::DESTINATION_UNREACHABLE, why.code_v4());
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::*;
 use wireway_stack::{Counter, DropReason, Ready, Settings, SocketOption};
-use wireway_stack::{Domain, Error, Kind, SocketId};
+use wireway_stack::{Domain, Error, Kind, SocketId, Unreachable};
 use wireway_wire::icmpv4::{time_exceeded, unreachable};
 use wireway_wire::{EtherType, Icmpv4Header, Icmpv4Type, Ipv4Fields, Ipv4View, MacAddr, Protocol, Sum};
 
@@ -293,8 +293,10 @@ fn a_raw_socket_of_a_gateway_sees_messages_for_others_and_answers_in_their_name(
     assert_eq!((from, header.kind, &data[..]), (far, Icmpv4Type::ECHO_REPLY, &b"data"[..]));
 
     // As a router (host unreachable) and as the host there (port unreachable).
-    for (code, source) in [(unreachable::HOST, OURS), (unreachable::PORT, far)] {
-        bench.host.send_unreachable(bench.now, raw, &info, &message[..8], code).unwrap();
+    for (why, code, source) in
+        [(Unreachable::Host, unreachable::HOST, OURS), (Unreachable::Port, unreachable::PORT, far)]
+    {
+        bench.host.send_unreachable(bench.now, raw, &info, &message[..8], why).unwrap();
         let (from, header, quoted) = bench.sent_icmp().unwrap();
         assert_eq!((from, header.code), (source, code));
         let quoted_ip = Ipv4View::parse_quoted(&quoted).unwrap();

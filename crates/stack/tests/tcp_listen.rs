@@ -8,7 +8,7 @@ use std::time::Duration;
 use tcp_common::wire::{Bench, Peer, options, syn_options};
 use tcp_common::*;
 use wireway_link::LinkConfig;
-use wireway_stack::{Counter, Domain, Error, Kind, Ready, Refusal, Settings, Shutdown, SocketOption};
+use wireway_stack::{Counter, Domain, Error, Kind, Ready, Refusal, Settings, Shutdown, SocketOption, Unreachable};
 use wireway_wire::{TcpFlags, TcpOptions};
 
 const ACK: TcpFlags = TcpFlags::ACK;
@@ -312,7 +312,7 @@ fn held_connections_are_answered_as_decided() {
             }
             1 => b.host.refuse(b.now, id, Refusal::Reset).unwrap(),
             2 => b.host.refuse(b.now, id, Refusal::Ignore).unwrap(),
-            3 => b.host.refuse(b.now, id, Refusal::Unreachable(1)).unwrap(),
+            3 => b.host.refuse(b.now, id, Refusal::Unreachable(Unreachable::Host)).unwrap(),
             _ => b.close(id),
         }
         b.settle();
@@ -421,7 +421,7 @@ fn a_refusal_by_icmp_reaches_connect() {
     two.run(Duration::from_millis(10));
     let now = two.now();
     let (b, _) = two.net.host(B).accept(now, listener).unwrap();
-    two.net.host(B).refuse(now, b, Refusal::Unreachable(1)).unwrap();
+    two.net.host(B).refuse(now, b, Refusal::Unreachable(Unreachable::Host)).unwrap();
     two.run(Duration::from_millis(10));
     assert_eq!(two.net.host(A).take_error(a), Some(Error::HostUnreachable));
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use common::*;
 use wireway_stack::{
     Counter, Domain, DropReason, Error, Host, InterfaceConfig, Kind, Ready, ReceiveFlags, SendFlags, Settings,
-    Shutdown, SocketId, SocketOption,
+    Shutdown, SocketId, SocketOption, Unreachable,
 };
 use wireway_wire::icmpv4::unreachable;
 use wireway_wire::{EtherType, Ipv4View, MacAddr, Protocol, UdpHeader};
@@ -459,7 +459,7 @@ fn a_transparent_socket_takes_any_address_and_port_and_sends_from_any() {
     // It can refuse what it took.
     bench.receive(&from_peer(&udp(at(PEER, 4), at(far, 53), b"ask")));
     let (info, _) = bench.recv(id).unwrap();
-    bench.host.send_unreachable(bench.now, id, &info, &[], unreachable::PORT).unwrap();
+    bench.host.send_unreachable(bench.now, id, &info, &[], Unreachable::Port).unwrap();
     let (from, header, quoted) = bench.sent_icmp().unwrap();
     assert_eq!((from, header.code), (far, unreachable::PORT));
     let (quoted_header, _) = (UdpHeader::parse_head(&quoted[20..], 11).unwrap(), ());
@@ -468,7 +468,7 @@ fn a_transparent_socket_takes_any_address_and_port_and_sends_from_any() {
     // Others may neither send from foreign addresses nor refuse.
     let foreign = bench.host.send_to(bench.now, ordinary, b"x", Some(at(PEER, 4)), Some(at(far, 53)));
     assert_eq!(foreign, Err(Error::AddressNotAvailable));
-    let refused = bench.host.send_unreachable(bench.now, ordinary, &info, &[], unreachable::PORT);
+    let refused = bench.host.send_unreachable(bench.now, ordinary, &info, &[], Unreachable::Port);
     assert_eq!(refused, Err(Error::NotPermitted));
 }
 

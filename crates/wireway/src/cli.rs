@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -45,11 +45,11 @@ pub struct RunArgs {
 
     /// The program's address and prefix length [default: 10.0.2.15/24; 10.0.0.4/24 on a tap; 10.0.3.1/24, .2 on a link]
     #[arg(long, value_name = "CIDR", value_parser = parse_cidr)]
-    pub address: Option<Cidr>,
+    pub address: Vec<Cidr>,
 
     /// The router for all else; on the gateway net also this machine's loopback [default: .2; on a tap or link none]
     #[arg(long, value_name = "ADDR", value_parser = parse_gateway)]
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Vec<IpAddr>,
 
     /// The resolver to ask [default: the machine's own; on a tap or link none]
     #[arg(long, value_name = "ADDR")]
@@ -141,9 +141,9 @@ fn parse_cidr(text: &str) -> Result<Cidr, String> {
     }
 }
 
-fn parse_gateway(text: &str) -> Result<Ipv4Addr, String> {
+fn parse_gateway(text: &str) -> Result<IpAddr, String> {
     match text.parse() {
-        Ok(IpAddr::V4(address)) => Ok(address),
+        Ok(address @ IpAddr::V4(_)) => Ok(address),
         Ok(IpAddr::V6(_)) => Err("IPv6 is not supported yet: give an IPv4 address".into()),
         Err(_) => Err("give an IPv4 address, such as 10.0.2.2".into()),
     }

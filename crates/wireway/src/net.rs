@@ -1,12 +1,12 @@
 //! The networks a program can be attached to: makes the program's interface, and what stands at the other end.
 
 use std::cell::{Cell, RefCell};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 
 use wireway::engine::Engine;
-use wireway::gateway::{Gateway, GatewayConfig, ResolvConf};
+use wireway::gateway::{Gateway, GatewayConfig, ResolvConf, Subnet};
 use wireway::nic::{End, MemoryConfig, Monitor, Monitored, Nic, ShmConfig, ShmNic, TapConfig, TapNic, pair};
 use wireway::stack::{Cidr, Features, InterfaceConfig};
 use wireway::wire::MacAddr;
@@ -19,6 +19,10 @@ const TAP_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 4);
 /// The two ends of a link that were given no addresses.
 const LINK_ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 3, 1), Ipv4Addr::new(10, 0, 3, 2)];
 const PREFIX_LEN: u8 = 24;
+/// The gateway's network when nothing else was asked for.
+const SUBNETS: [Subnet; 1] = [Subnet::V4];
+/// No link of IPv6 carries less (RFC 8200 §5).
+const LEAST_MTU_V6: u16 = 1280;
 
 /// A network, ready for the program's host.
 pub struct Plan {
@@ -26,8 +30,8 @@ pub struct Plan {
     pub interface: InterfaceConfig,
     /// The card behind it.
     pub nic: Box<dyn Nic>,
-    /// The router for everything else.
-    pub gateway: Option<IpAddr>,
+    /// The routers for everything else, one a family.
+    pub gateways: Vec<IpAddr>,
     /// Name servers that programs ask, and where their questions are to go.
     pub dns: Option<Dns>,
     /// The gateway's connections that have something of the program's to pass on.
@@ -39,8 +43,8 @@ pub struct Dns {
     /// The machine's list of name servers, and those that it names now.
     pub resolv_conf: ResolvConf,
     pub asked: Vec<SocketAddr>,
-    /// Who answers instead.
-    pub answered_by: IpAddr,
+    /// Who answers instead: one a family, to whose servers it stands in.
+    pub answered_by: Vec<IpAddr>,
 }
 
 /// Makes what `args` ask for; the far end, if it is ours, becomes a node of `engine`.
@@ -65,39 +69,26 @@ fn gateway(
     mac: MacAddr,
     monitors: &[Rc<RefCell<dyn Monitor>>],
 ) -> Result<Plan, Failure> {
-    let mut config = GatewayConfig { mtu: args.mtu, features: MemoryConfig::default().features, ..Default::default() };
-    if let Some(Cidr { address: IpAddr::V4(program), prefix_len }) = args.address {
-        if prefix_len > 29 {
-            let what = "--address: the gateway's network needs room for three: give a prefix length of at most 29";
-            return Err(Failure::own(what));
-        }
-        config = GatewayConfig { network: program, prefix_len, program, ..config };
-    }
-    // .2 and .3, or what is free beside the program.
-    let network = config.network.to_bits() & mask(config.prefix_len);
-    let free = |wanted: [u32; 3], taken: Ipv4Addr| {
-        let mut all = wanted.into_iter().map(|n| Ipv4Addr::from_bits(network + n));
-        all.find(|&a| a != config.program && a != taken).unwrap_or(taken)
+    let subnets = SUBNETS.iter().filter(|usual| usual.gateway.is_ipv4() || args.mtu >= LEAST_MTU_V6);
+    let subnets: Result<Vec<Subnet>, Failure> = subnets.map(|usual| subnet(args, usual)).collect();
+    let mut config = GatewayConfig {
+        subnets: subnets?,
+        mtu: args.mtu,
+        features: MemoryConfig::default().features,
+        ..Default::default()
     };
-    config.gateway = match args.gateway {
-        Some(gateway) => gateway,
-        None => free([2, 1, 4], config.program),
-    };
-    if args.gateway.is_some() && !is_host_beside(config.gateway, config.program, config.prefix_len) {
-        let network = Ipv4Addr::from_bits(network);
-        let what = format!("--gateway {}: not a free address of {network}/{}", config.gateway, config.prefix_len);
-        return Err(Failure::own(what));
-    }
     if mac == config.mac {
         config.mac.0[5] ^= 1;
     }
-    config.dns = free([3, 1, 4], config.gateway);
     config.resolvers = args.dns.iter().map(|&address| SocketAddr::new(address, 53)).collect();
     for publish in &args.publish {
         config.publish.push(publish.parse().map_err(|e| Failure::own(format!("--publish: {e}")))?);
     }
-    if args.gateway.is_none() && config.gateway.to_bits() != network + 2 {
-        eprintln!("wireway: the gateway is {}, as the program has its usual address", config.gateway);
+    for subnet in &config.subnets {
+        let usual = nth(subnet.program, 2);
+        if subnet.gateway != usual && subnet.program.address == usual && !args.gateway.contains(&subnet.gateway) {
+            eprintln!("wireway: the gateway is {}, as the program has its usual address", subnet.gateway);
+        }
     }
     let gateway = Gateway::new(engine.now(), &config).map_err(Failure::own)?;
     for published in &gateway.published {
@@ -108,33 +99,63 @@ fn gateway(
     let node = engine.add_node(gateway.host, Box::new(gateway.service));
     engine.add_nic(node, gateway.interface, Box::new(far)).map_err(Failure::own)?;
     Ok(Plan {
-        interface: interface(
-            args,
-            mac,
-            Cidr { address: config.program.into(), prefix_len: config.prefix_len },
-            near.features(),
-        ),
+        interface: interface(args, mac, config.subnets.iter().map(|s| s.program).collect(), near.features()),
         nic: watched(near, monitors),
-        gateway: Some(config.gateway.into()),
-        dns: Some(dns(config.dns.into())),
+        gateways: config.subnets.iter().map(|s| s.gateway).collect(),
+        dns: Some(dns(config.subnets.iter().map(|s| s.dns).collect())),
         sending: Some(gateway.sending),
     })
 }
 
+/// The addresses of a family on the gateway's network: the usual ones, or around what was asked for.
+fn subnet(args: &RunArgs, usual: &Subnet) -> Result<Subnet, Failure> {
+    let v6 = usual.gateway.is_ipv6();
+    let of_family = |address: &IpAddr| address.is_ipv6() == v6;
+    let program = args.address.iter().copied().find(|cidr| of_family(&cidr.address)).unwrap_or(usual.program);
+    let longest = if v6 { 125 } else { 29 };
+    if program.prefix_len > longest {
+        return Err(Failure::own(format!(
+            "--address: the gateway's network needs room for three: give a prefix length of at most {longest}"
+        )));
+    }
+    // .2 and .3, or what is free beside the program.
+    let free = |wanted: [u8; 3], taken: IpAddr| {
+        let mut all = wanted.into_iter().map(|n| nth(program, n));
+        all.find(|&a| a != program.address && a != taken).unwrap_or(taken)
+    };
+    let gateway = match args.gateway.iter().copied().find(of_family) {
+        Some(gateway) if is_host_beside(gateway, program) => gateway,
+        Some(gateway) => {
+            let (network, len) = (program.network(), program.prefix_len);
+            return Err(Failure::own(format!("--gateway {gateway}: not a free address of {network}/{len}")));
+        }
+        None => free([2, 1, 4], program.address),
+    };
+    Ok(Subnet { program, gateway, dns: free([3, 1, 4], gateway) })
+}
+
+/// The `n`th address of the network that `cidr` is in.
+fn nth(cidr: Cidr, n: u8) -> IpAddr {
+    match cidr.network() {
+        IpAddr::V4(network) => Ipv4Addr::from_bits(network.to_bits() | u32::from(n)).into(),
+        IpAddr::V6(network) => Ipv6Addr::from_bits(network.to_bits() | u128::from(n)).into(),
+    }
+}
+
 fn tap(args: &RunArgs, mac: MacAddr, name: &str, monitors: &[Rc<RefCell<dyn Monitor>>]) -> Result<Plan, Failure> {
-    let address = args.address.unwrap_or(Cidr { address: TAP_ADDRESS.into(), prefix_len: PREFIX_LEN });
+    let addresses = addresses(args, Cidr { address: TAP_ADDRESS.into(), prefix_len: PREFIX_LEN });
     let nic = TapNic::open(TapConfig {
         name: name.into(),
         mac,
         mtu: args.mtu,
-        host_address: kernel_address(address, args.gateway),
+        host_address: addresses.iter().find_map(|&address| kernel_address(address, &args.gateway)),
     })
     .map_err(Failure::own)?;
     Ok(Plan {
-        interface: interface(args, mac, address, nic.features()),
+        interface: interface(args, mac, addresses, nic.features()),
         nic: watched(nic, monitors),
-        gateway: args.gateway.map(IpAddr::V4),
-        dns: args.dns.map(dns),
+        gateways: args.gateway.clone(),
+        dns: args.dns.map(|server| dns(vec![server])),
         sending: None,
     })
 }
@@ -145,18 +166,23 @@ fn link(args: &RunArgs, mac: MacAddr, name: &str, monitors: &[Rc<RefCell<dyn Mon
         End::A => LINK_ADDRESSES[0],
         End::B => LINK_ADDRESSES[1],
     };
-    let address = args.address.unwrap_or(Cidr { address: own.into(), prefix_len: PREFIX_LEN });
+    let addresses = addresses(args, Cidr { address: own.into(), prefix_len: PREFIX_LEN });
     Ok(Plan {
-        interface: interface(args, mac, address, nic.features()),
+        interface: interface(args, mac, addresses, nic.features()),
         nic: watched(nic, monitors),
-        gateway: args.gateway.map(IpAddr::V4),
-        dns: args.dns.map(dns),
+        gateways: args.gateway.clone(),
+        dns: args.dns.map(|server| dns(vec![server])),
         sending: None,
     })
 }
 
-fn interface(args: &RunArgs, mac: MacAddr, address: Cidr, features: Features) -> InterfaceConfig {
-    InterfaceConfig { addresses: vec![address], features, ..InterfaceConfig::ethernet("eth0", mac, args.mtu) }
+/// What was asked for, or the usual one.
+fn addresses(args: &RunArgs, usual: Cidr) -> Vec<Cidr> {
+    if args.address.is_empty() { vec![usual] } else { args.address.clone() }
+}
+
+fn interface(args: &RunArgs, mac: MacAddr, addresses: Vec<Cidr>, features: Features) -> InterfaceConfig {
+    InterfaceConfig { addresses, features, ..InterfaceConfig::ethernet("eth0", mac, args.mtu) }
 }
 
 fn watched<N: Nic + 'static>(nic: N, monitors: &[Rc<RefCell<dyn Monitor>>]) -> Box<dyn Nic> {
@@ -168,29 +194,27 @@ fn watched<N: Nic + 'static>(nic: N, monitors: &[Rc<RefCell<dyn Monitor>>]) -> B
 }
 
 /// Questions for the machine's name servers go to this address instead: the gateway's, or what `--dns` says.
-fn dns(answered_by: IpAddr) -> Dns {
+fn dns(answered_by: Vec<IpAddr>) -> Dns {
     let (resolv_conf, asked) = ResolvConf::read(Path::new("/etc/resolv.conf"));
     Dns { resolv_conf, asked, answered_by }
 }
 
 /// The kernel's address on a TAP that we make: the router if there is one in the program's network, else the address beside the program's.
-fn kernel_address(program: Cidr, gateway: Option<Ipv4Addr>) -> Option<Cidr> {
-    let IpAddr::V4(own) = program.address else { return None };
-    let beside = [own.to_bits().wrapping_add(1), own.to_bits().wrapping_sub(1)].map(Ipv4Addr::from_bits);
-    let address = gateway.into_iter().chain(beside).find(|&a| is_host_beside(a, own, program.prefix_len))?;
-    Some(Cidr { address: address.into(), prefix_len: program.prefix_len })
+fn kernel_address(program: Cidr, gateways: &[IpAddr]) -> Option<Cidr> {
+    let beside = |step: fn(u128) -> u128| match program.address {
+        IpAddr::V4(own) => Ipv4Addr::from_bits(step(own.to_bits().into()) as u32).into(),
+        IpAddr::V6(own) => Ipv6Addr::from_bits(step(own.to_bits())).into(),
+    };
+    let besides: [IpAddr; 2] = [beside(|own| own.wrapping_add(1)), beside(|own| own.wrapping_sub(1))];
+    let address = gateways.iter().copied().chain(besides).find(|&a| is_host_beside(a, program))?;
+    Some(Cidr { address, prefix_len: program.prefix_len })
 }
 
 /// Whether another host than `own` can have this address in the network that `own` is in.
-fn is_host_beside(address: Ipv4Addr, own: Ipv4Addr, prefix_len: u8) -> bool {
-    let (bits, mask) = (address.to_bits(), mask(prefix_len));
-    bits & mask == own.to_bits() & mask
-        && (prefix_len > 30 || (bits & !mask != 0 && bits | mask != u32::MAX))
-        && address != own
-}
-
-fn mask(prefix_len: u8) -> u32 {
-    u32::MAX.checked_shl(32 - u32::from(prefix_len.min(32))).unwrap_or(0)
+fn is_host_beside(address: IpAddr, own: Cidr) -> bool {
+    let is_network = address == own.network() && own.prefix_len <= if address.is_ipv4() { 30 } else { 126 };
+    let is_broadcast = own.broadcast().is_some_and(|broadcast| address == IpAddr::V4(broadcast));
+    own.contains(address) && address != own.address && !is_network && !is_broadcast
 }
 
 /// A locally administered unicast address.
@@ -207,7 +231,8 @@ mod tests {
 
     fn kernel(program: &str, prefix_len: u8, gateway: Option<&str>) -> Option<String> {
         let program = Cidr { address: program.parse().unwrap(), prefix_len };
-        kernel_address(program, gateway.map(|g| g.parse().unwrap())).map(|c| c.address.to_string())
+        let gateways: Vec<IpAddr> = gateway.iter().map(|g| g.parse().unwrap()).collect();
+        kernel_address(program, &gateways).map(|c| c.address.to_string())
     }
 
     #[test]
@@ -218,5 +243,8 @@ mod tests {
         assert_eq!(kernel("10.0.0.4", 24, Some("10.9.0.1")).as_deref(), Some("10.0.0.5"));
         assert_eq!(kernel("10.0.0.4", 31, None).as_deref(), Some("10.0.0.5"));
         assert_eq!(kernel("10.0.0.4", 32, None), None);
+        assert_eq!(kernel("fd00::4", 64, None).as_deref(), Some("fd00::5"));
+        assert_eq!(kernel("fd00::1", 127, None).as_deref(), Some("fd00::"), "RFC 6164");
+        assert_eq!(kernel("fd00::4", 64, Some("10.0.0.1")).as_deref(), Some("fd00::5"));
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
 use wireway::attach::launch::{Command, LaunchError, launch};
@@ -60,15 +60,15 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     random(&mut seed)?;
     let now = engine.now();
     let mut host = Host::new(Settings::default(), seed);
-    let router = plan.gateway.and_then(|g| if let IpAddr::V4(g) = g { Some(g) } else { None });
+    let router = plan.gateways.iter().find_map(|g| if let IpAddr::V4(g) = *g { Some(g) } else { None });
     let config = plan.interface;
     let interface = host.add_interface(now, config.clone()).map_err(|e| Failure::own(format!("the interface: {e}")))?;
-    if let Some(gateway) = plan.gateway {
+    for &gateway in &plan.gateways {
         host.add_route(default_route(interface, gateway))
             .map_err(|e| Failure::own(format!("--gateway {gateway}: {e}")))?;
     }
     if let Some(dns) = &plan.dns {
-        redirect(&mut host, &dns.asked, dns.answered_by);
+        redirect(&mut host, &dns.asked, &dns.answered_by);
     }
     let links = vec![Link::loopback(), Link::new(interface, &config, router)];
     withhold_sockets()?;
@@ -79,7 +79,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     if let Some(mut dns) = plan.dns {
         service.before_lookup(move |host, now| {
             if let Some(asked) = dns.resolv_conf.changed(now) {
-                redirect(host, &asked, dns.answered_by);
+                redirect(host, &asked, &dns.answered_by);
             }
         });
     }
@@ -113,9 +113,13 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     Ok(u8::try_from(status).unwrap_or(FAILED))
 }
 
-/// Questions for the machine's name servers go to the one that answers here.
-fn redirect(host: &mut Host, asked: &[SocketAddr], answered_by: IpAddr) {
-    host.redirect(asked.iter().map(|&server| (server, SocketAddr::new(answered_by, DNS_PORT))));
+/// Questions for the machine's name servers go to the one of their family that answers here, or to the other.
+fn redirect(host: &mut Host, asked: &[SocketAddr], answered_by: &[IpAddr]) {
+    host.redirect(asked.iter().filter_map(|&server| {
+        let same = answered_by.iter().find(|a| a.is_ipv4() == server.is_ipv4());
+        let &instead = same.or(answered_by.first())?;
+        Some((server, SocketAddr::new(instead, DNS_PORT)))
+    }));
 }
 
 fn capture(engine: &Engine, args: &RunArgs) -> Result<Option<Rc<RefCell<Capture>>>, Failure> {
@@ -127,7 +131,11 @@ fn capture(engine: &Engine, args: &RunArgs) -> Result<Option<Rc<RefCell<Capture>
 }
 
 fn default_route(interface: InterfaceId, gateway: IpAddr) -> RouteEntry {
-    let destination = Cidr { address: Ipv4Addr::UNSPECIFIED.into(), prefix_len: 0 };
+    let address = match gateway {
+        IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
+    let destination = Cidr { address, prefix_len: 0 };
     RouteEntry { destination, gateway: Some(gateway), interface, metric: 0, source: None }
 }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use wireway_stack::{
-    Domain, Error, Kind, MtuDiscover, ReceiveFlags, Refusal, SendFlags, Shutdown, SocketId, SocketOption,
+    Domain, Error, Kind, MtuDiscover, ReceiveFlags, Refusal, SendFlags, Shutdown, SocketId, SocketOption, Unreachable,
 };
 
 use crate::input::Input;
@@ -269,7 +269,7 @@ impl World {
             }
             17 => {
                 if let Some(id) = stream {
-                    let how = input.choose(&[Refusal::Reset, Refusal::Unreachable(1), Refusal::Ignore]);
+                    let how = input.choose(&[Refusal::Reset, Refusal::Unreachable(Unreachable::Host), Refusal::Ignore]);
                     if host.refuse(now, id, how).is_ok() {
                         sockets.streams.remove(at);
                     }

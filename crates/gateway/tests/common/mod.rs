@@ -2,7 +2,7 @@
 
 #![allow(dead_code)]
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -86,17 +86,22 @@ pub struct Rig {
 
 fn host_with_interface(now: Instant, config: &GatewayConfig, features: Features) -> Host {
     let mut host = Host::new(Settings::default(), [7; 32]);
-    let address = Cidr { address: config.program.into(), prefix_len: config.prefix_len };
     let interface = InterfaceConfig {
-        addresses: vec![address],
+        addresses: config.subnets.iter().map(|s| s.program).collect(),
         features,
         ..InterfaceConfig::ethernet("eth0", MemoryConfig::default().macs[0], config.mtu)
     };
     let interface = host.add_interface(now, interface).expect("adds eth0");
-    let destination = Cidr { address: Ipv4Addr::UNSPECIFIED.into(), prefix_len: 0 };
-    let gateway = Some(config.gateway.into());
-    host.add_route(RouteEntry { destination, gateway, interface, metric: 0, source: None })
-        .expect("adds the default route");
+    for subnet in &config.subnets {
+        let address = match subnet.gateway {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let destination = Cidr { address, prefix_len: 0 };
+        let gateway = Some(subnet.gateway);
+        host.add_route(RouteEntry { destination, gateway, interface, metric: 0, source: None })
+            .expect("adds the default route");
+    }
     host
 }
 

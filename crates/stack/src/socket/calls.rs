@@ -140,8 +140,8 @@ impl Host {
         }
     }
 
-    /// Answers a datagram that a transparent datagram or raw socket took with ICMP destination unreachable of this code
-    /// (RFC 792, RFC 1812 §5.2.7.1): from the address it was sent to for codes 2 and 3, else from the interface's own, as
+    /// Answers a datagram that a transparent datagram or raw socket took with ICMP destination unreachable
+    /// (RFC 792, RFC 1812 §5.2.7.1, RFC 4443 §3.1): from the address it was sent to for protocol and port, else from the interface's own, as
     /// the host there or a router before it would. `head` is what to quote of the transport payload of a raw socket (8
     /// bytes); on UDP sockets it is ignored, and a UDP header is made from the addresses and length. Rate-limited like the
     /// host's own errors. EOPNOTSUPP on other kinds.
@@ -151,11 +151,11 @@ impl Host {
         id: SocketId,
         datagram: &DatagramInfo,
         head: &[u8],
-        code: u8,
+        why: Unreachable,
     ) -> Result<()> {
         match id.family {
-            SocketFamily::Udp => self.udp.send_unreachable(&mut self.net, now, id, datagram, head, code),
-            SocketFamily::Raw => self.raw.send_unreachable(&mut self.net, now, id, datagram, head, code),
+            SocketFamily::Udp => self.udp.send_unreachable(&mut self.net, now, id, datagram, head, why),
+            SocketFamily::Raw => self.raw.send_unreachable(&mut self.net, now, id, datagram, head, why),
             SocketFamily::Tcp => Err(Error::NotSupported),
         }
     }

@@ -3,6 +3,8 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use wireway_wire::icmpv4::unreachable;
+
 pub(crate) mod address;
 mod calls;
 pub(crate) mod datagram;
@@ -119,10 +121,38 @@ pub struct SocketError {
 pub enum Refusal {
     /// RST: nobody listens there.
     Reset,
-    /// ICMP destination unreachable with this code (RFC 792: 0 net, 1 host, 3 port, 13 prohibited).
-    Unreachable(u8),
+    /// ICMP destination unreachable.
+    Unreachable(Unreachable),
     /// Silence: the peer will time out.
     Ignore,
+}
+
+/// Why a destination is not reached, for an ICMP error of either family (RFC 1812 §5.2.7.1, RFC 4443 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreachable {
+    /// No route to the network: code 0 of both.
+    Network,
+    /// The host does not answer: code 1 of ICMP, 3 of ICMPv6.
+    Host,
+    /// The host has no such protocol: code 2 of ICMP; of ICMPv6 there is none, and it is "address unreachable", 3.
+    Protocol,
+    /// Nobody listens on the port: code 3 of ICMP, 4 of ICMPv6.
+    Port,
+    /// Forbidden by an administrator: code 13 of ICMP, 1 of ICMPv6.
+    Prohibited,
+}
+
+impl Unreachable {
+    /// The code of ICMP (RFC 792, RFC 1812 §5.2.7.1).
+    pub(crate) fn code_v4(self) -> u8 {
+        match self {
+            Unreachable::Network => unreachable::NETWORK,
+            Unreachable::Host => unreachable::HOST,
+            Unreachable::Protocol => unreachable::PROTOCOL,
+            Unreachable::Port => unreachable::PORT,
+            Unreachable::Prohibited => unreachable::COMMUNICATION_PROHIBITED,
+        }
+    }
 }
 
 /// SO_LINGER

@@ -300,9 +300,9 @@ impl Tcp {
         self.with_connection(net, now, id.index, |connection, cx| {
             match refusal {
                 Refusal::Reset => connection.refuse_syn(cx),
-                Refusal::Unreachable(code) => {
+                Refusal::Unreachable(why) => {
                     if let Some(quote) = connection.held_syn() {
-                        cx.net.send_icmp_error(now, quote, Icmpv4Type::DESTINATION_UNREACHABLE, code);
+                        cx.net.send_icmp_error(now, quote, Icmpv4Type::DESTINATION_UNREACHABLE, why.code_v4());
                     }
                 }
                 Refusal::Ignore => {}
