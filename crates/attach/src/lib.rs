@@ -18,7 +18,7 @@ pub mod filter;
 pub mod guardian;
 pub mod inherited;
 pub mod launch;
-pub mod links;
+mod links;
 mod listener;
 mod local;
 pub mod msghdr;

@@ -1,8 +1,8 @@
-//! The host's interfaces and routes as programs are told of them, by ioctl and by netlink.
+//! The host's interfaces as programs are told of them, by ioctl and by netlink.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use wireway_stack::{Cidr, InterfaceConfig, InterfaceId, Medium};
+use wireway_stack::{Host, InterfaceId, InterfaceInfo, Medium};
 
 // Interface flags (netdevice(7)).
 const UP: u32 = libc::IFF_UP as u32;
@@ -12,83 +12,50 @@ const RUNNING: u32 = libc::IFF_RUNNING as u32;
 const MULTICAST: u32 = libc::IFF_MULTICAST as u32;
 const LOWER_UP: u32 = 0x1_0000;
 
-/// One interface.
-#[derive(Clone, Debug)]
-pub struct Link {
-    /// The host's name for it.
-    pub id: InterfaceId,
-    /// Its name, such as `eth0`.
-    pub name: String,
-    /// Its hardware address; zero on `lo`.
-    pub mac: [u8; 6],
-    /// Whether it is `lo`.
-    pub loopback: bool,
-    /// Bytes of the largest IP packet.
-    pub mtu: u32,
-    /// Packets its transmit queue holds.
-    pub queue: u32,
-    /// Its addresses.
-    pub addresses: Vec<Cidr>,
-    /// The router behind it, if the default route goes this way.
-    pub gateway: Option<Ipv4Addr>,
+/// Linux's ifindex.
+pub(crate) fn index(id: InterfaceId) -> u32 {
+    u32::from(id.0) + 1
 }
 
-impl Link {
-    /// The `lo` that every host has.
-    pub fn loopback() -> Link {
-        Link {
-            id: InterfaceId(0),
-            name: "lo".to_owned(),
-            mac: [0; 6],
-            loopback: true,
-            mtu: 65_536,
-            queue: 1000,
-            addresses: vec![Cidr { address: IpAddr::V4(Ipv4Addr::LOCALHOST), prefix_len: 8 }],
-            gateway: None,
-        }
-    }
+/// The interface with an ifindex.
+pub(crate) fn with_index(host: &Host, index: u32) -> Option<InterfaceInfo<'_>> {
+    host.interface(InterfaceId(u16::try_from(index.checked_sub(1)?).ok()?))
+}
 
-    /// An interface that was added to a host as `id` with `config`.
-    pub fn new(id: InterfaceId, config: &InterfaceConfig, gateway: Option<Ipv4Addr>) -> Link {
-        let (mac, loopback) = match config.medium {
-            Medium::Ethernet(mac) => (mac.0, false),
-            Medium::Loopback => ([0; 6], true),
-        };
-        Link {
-            id,
-            name: config.name.clone(),
-            mac,
-            loopback,
-            mtu: config.mtu as u32,
-            queue: config.queue_limit.min(u32::MAX as usize) as u32,
-            addresses: config.addresses.clone(),
-            gateway,
-        }
-    }
+/// The interface of a name.
+pub(crate) fn named<'a>(host: &'a Host, name: &[u8]) -> Option<InterfaceInfo<'a>> {
+    host.interfaces().find(|link| link.name.as_bytes() == name)
+}
 
-    /// Linux's ifindex.
-    pub fn index(&self) -> u32 {
-        self.id.0 as u32 + 1
-    }
+/// Whether it is `lo`.
+pub(crate) fn is_loopback(link: &InterfaceInfo<'_>) -> bool {
+    link.medium == Medium::Loopback
+}
 
-    /// IFF_*
-    pub fn flags(&self) -> u32 {
-        let kind = if self.loopback { LOOPBACK } else { BROADCAST | MULTICAST };
-        UP | RUNNING | LOWER_UP | kind
+/// Its hardware address; zero on `lo`.
+pub(crate) fn mac(link: &InterfaceInfo<'_>) -> [u8; 6] {
+    match link.medium {
+        Medium::Ethernet(mac) => mac.0,
+        Medium::Loopback => [0; 6],
     }
+}
 
-    /// Its first IPv4 address with the prefix.
-    pub fn v4(&self) -> Option<(Ipv4Addr, u8)> {
-        self.all_v4().next()
-    }
+/// IFF_*
+pub(crate) fn flags(link: &InterfaceInfo<'_>) -> u32 {
+    UP | RUNNING | LOWER_UP | if is_loopback(link) { LOOPBACK } else { BROADCAST | MULTICAST }
+}
 
-    /// All its IPv4 addresses.
-    pub fn all_v4(&self) -> impl Iterator<Item = (Ipv4Addr, u8)> {
-        self.addresses.iter().filter_map(|cidr| match cidr.address {
-            IpAddr::V4(v4) => Some((v4, cidr.prefix_len.min(32))),
-            IpAddr::V6(_) => None,
-        })
-    }
+/// Packets its transmit queue holds.
+pub(crate) fn queue(link: &InterfaceInfo<'_>) -> u32 {
+    if is_loopback(link) { 1000 } else { u32::try_from(link.queue_limit).unwrap_or(u32::MAX) }
+}
+
+/// Its first IPv4 address with the prefix.
+pub(crate) fn v4(link: &InterfaceInfo<'_>) -> Option<(Ipv4Addr, u8)> {
+    link.addresses.iter().find_map(|cidr| match cidr.address {
+        IpAddr::V4(v4) => Some((v4, cidr.prefix_len.min(32))),
+        IpAddr::V6(_) => None,
+    })
 }
 
 /// The network mask of a prefix.

@@ -2,24 +2,20 @@
 //!
 //! Requests to change anything are refused: a host's interfaces are made on the command line.
 
+mod answers;
+
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 
 use netlink_packet_core::{NLM_F_MULTIPART, NetlinkHeader, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, State};
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
-};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_packet_route::RouteNetlinkMessage;
 use rustix::io::Errno;
 use wireway_engine::Context;
+use wireway_stack::{Host, InterfaceInfo};
 
 use crate::datagram::{self, Inbox, Letter, Received};
-use crate::links::{Link, broadcast};
-use crate::sockaddr;
 use crate::socket::{Body, Key, Socket};
+use crate::{links, sockaddr};
 
 /// A dump is cut into datagrams of about this size, as the kernel's are.
 const DATAGRAM: usize = 3_500;
@@ -80,23 +76,22 @@ impl Netlink {
     }
 
     /// Answers the requests in a datagram.
-    pub(crate) fn ask(&mut self, mut requests: &[u8], links: &[Link]) {
+    pub(crate) fn ask(&mut self, mut requests: &[u8], host: &Host) {
         while let Some(request) = Request::read(requests) {
-            self.answer(&request, links);
+            self.answer(&request, host);
             requests = requests.get(request.length.next_multiple_of(4)..).unwrap_or_default();
         }
     }
 
-    fn answer(&mut self, request: &Request<'_>, links: &[Link]) {
+    fn answer(&mut self, request: &Request<'_>, host: &Host) {
         let dump = request.flags & NLM_F_DUMP == NLM_F_DUMP;
         let found = match request.kind {
-            libc::RTM_GETLINK if dump => Ok(links.iter().map(link_message).collect()),
-            libc::RTM_GETLINK => one_link(request, links).map(|link| vec![link_message(link)]),
-            libc::RTM_GETADDR if dump && request.family == libc::AF_INET6 as u8 => Ok(Vec::new()),
-            libc::RTM_GETADDR if dump => Ok(links.iter().flat_map(address_messages).collect()),
-            libc::RTM_GETROUTE if dump && request.family == libc::AF_INET6 as u8 => Ok(Vec::new()),
-            libc::RTM_GETROUTE if dump => Ok(links.iter().flat_map(route_messages).collect()),
-            libc::RTM_GETNEIGH | libc::RTM_GETRULE if dump => Ok(Vec::new()),
+            libc::RTM_GETLINK if dump => Ok(host.interfaces().map(|link| answers::link(&link)).collect()),
+            libc::RTM_GETLINK => one_link(request, host).map(|link| vec![answers::link(&link)]),
+            libc::RTM_GETADDR if dump => Ok(answers::addresses(host, request.family)),
+            libc::RTM_GETROUTE if dump => Ok(answers::routes(host, request.family)),
+            libc::RTM_GETNEIGH if dump => Ok(answers::neighbours(host, request.family)),
+            libc::RTM_GETRULE if dump => Ok(Vec::new()),
             // Requests come in fours: new, delete, get, set.
             kind if kind % 4 != 2 => Err(Errno::PERM),
             _ => Err(Errno::OPNOTSUPP),
@@ -163,14 +158,14 @@ impl Netlink {
 }
 
 /// Moves what can be moved both ways. True: the program has closed its end.
-pub(crate) fn pump(socket: &mut Socket, cx: &mut Context<'_>, key: Key, links: &[Link]) -> bool {
+pub(crate) fn pump(socket: &mut Socket, cx: &mut Context<'_>, key: Key) -> bool {
     let mut buffer = vec![0u8; 32_768];
     let closed = loop {
         let Some(ours) = &socket.ours else { return false };
         match datagram::receive(ours.as_fd(), &mut buffer) {
             Received::Datagram(n) => {
                 if let Body::Netlink(netlink) = &mut socket.body {
-                    netlink.ask(buffer.get(..n).unwrap_or_default(), links);
+                    netlink.ask(buffer.get(..n).unwrap_or_default(), cx.host);
                 }
             }
             Received::Nothing => break false,
@@ -225,86 +220,28 @@ impl<'a> Request<'a> {
     }
 }
 
-fn one_link<'a>(request: &Request<'_>, links: &'a [Link]) -> Result<&'a Link, Errno> {
+fn one_link<'a>(request: &Request<'_>, host: &'a Host) -> Result<InterfaceInfo<'a>, Errno> {
     let index = request.body.get(4..8).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes);
-    let name = request.name();
-    links
-        .iter()
-        .find(|l| if index != 0 { l.index() == index } else { name == Some(l.name.as_bytes()) })
-        .ok_or(Errno::NODEV)
-}
-
-fn link_message(link: &Link) -> RouteNetlinkMessage {
-    let mut message = LinkMessage::default();
-    message.header.index = link.index();
-    message.header.link_layer_type = if link.loopback { LinkLayerType::Loopback } else { LinkLayerType::Ether };
-    message.header.flags = LinkFlags::from_bits_retain(link.flags());
-    message.attributes = vec![
-        LinkAttribute::IfName(link.name.clone()),
-        LinkAttribute::TxQueueLen(link.queue),
-        LinkAttribute::OperState(if link.loopback { State::Unknown } else { State::Up }),
-        LinkAttribute::Mtu(link.mtu),
-        LinkAttribute::Carrier(1),
-        LinkAttribute::Qdisc("noqueue".to_owned()),
-        LinkAttribute::Address(link.mac.to_vec()),
-        LinkAttribute::Broadcast(if link.loopback { vec![0; 6] } else { vec![0xff; 6] }),
-    ];
-    RouteNetlinkMessage::NewLink(message)
-}
-
-fn address_messages(link: &Link) -> Vec<RouteNetlinkMessage> {
-    link.all_v4()
-        .map(|(address, prefix)| {
-            let mut message = AddressMessage::default();
-            message.header.family = AddressFamily::Inet;
-            message.header.prefix_len = prefix;
-            message.header.flags = AddressHeaderFlags::Permanent;
-            message.header.scope = if link.loopback { AddressScope::Host } else { AddressScope::Universe };
-            message.header.index = link.index();
-            message.attributes =
-                vec![AddressAttribute::Address(IpAddr::V4(address)), AddressAttribute::Local(IpAddr::V4(address))];
-            if !link.loopback {
-                message.attributes.push(AddressAttribute::Broadcast(broadcast(address, prefix)));
-            }
-            message.attributes.push(AddressAttribute::Label(link.name.clone()));
-            RouteNetlinkMessage::NewAddress(message)
-        })
-        .collect()
-}
-
-fn route_messages(link: &Link) -> Vec<RouteNetlinkMessage> {
-    let route = |scope, protocol, prefix| {
-        let mut message = RouteMessage::default();
-        message.header.address_family = AddressFamily::Inet;
-        message.header.destination_prefix_length = prefix;
-        message.header.table = RouteHeader::RT_TABLE_MAIN;
-        message.header.protocol = protocol;
-        message.header.scope = scope;
-        message.header.kind = RouteType::Unicast;
-        message.attributes.push(RouteAttribute::Oif(link.index()));
-        message
+    let found = if index != 0 {
+        links::with_index(host, index)
+    } else {
+        links::named(host, request.name().unwrap_or_default())
     };
-    let mut messages = Vec::new();
-    if let Some(gateway) = link.gateway {
-        let mut message = route(RouteScope::Universe, RouteProtocol::Static, 0);
-        message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
-        messages.push(RouteNetlinkMessage::NewRoute(message));
-    }
-    if !link.loopback {
-        for (address, prefix) in link.all_v4() {
-            let network = Ipv4Addr::from_bits(address.to_bits() & crate::links::mask(prefix).to_bits());
-            let mut message = route(RouteScope::Link, RouteProtocol::Kernel, prefix);
-            message.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(network)));
-            message.attributes.push(RouteAttribute::PrefSource(RouteAddress::Inet(address)));
-            messages.push(RouteNetlinkMessage::NewRoute(message));
-        }
-    }
-    messages
+    found.ok_or(Errno::NODEV)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use netlink_packet_route::address::AddressAttribute;
+    use wireway_stack::Settings;
+
     use super::*;
+
+    fn host() -> Host {
+        Host::new(Settings::default(), [1; 32])
+    }
 
     fn ask(kind: u16, flags: u16, body: &[u8]) -> Vec<Vec<u8>> {
         let mut netlink = Netlink::new(77);
@@ -314,13 +251,13 @@ mod tests {
         request.extend_from_slice(&5u32.to_ne_bytes());
         request.extend_from_slice(&0u32.to_ne_bytes());
         request.extend_from_slice(body);
-        netlink.ask(&request, &[Link::loopback()]);
+        netlink.ask(&request, &host());
         netlink.answers.into_iter().map(|l| l.data).collect()
     }
 
     #[test]
     fn addresses_are_dumped_and_the_dump_ends() {
-        let answers = ask(libc::RTM_GETADDR, 0x301, &[0; 4]);
+        let answers = ask(libc::RTM_GETADDR, 0x301, &[libc::AF_INET as u8, 0, 0, 0]);
         assert_eq!(answers.len(), 2);
         let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answers[0]).unwrap();
         assert_eq!((message.header.sequence_number, message.header.port_number), (5, 77));
@@ -350,7 +287,7 @@ mod tests {
         for length in [0u32, 15, 17, u32::MAX] {
             let mut raw = vec![0u8; 16];
             raw[..4].copy_from_slice(&length.to_ne_bytes());
-            netlink.ask(&raw, &[]);
+            netlink.ask(&raw, &host());
         }
         assert!(netlink.answers.is_empty());
     }

@@ -9,7 +9,6 @@ use wireway_stack::{Event, Host, InterfaceId};
 
 use crate::calls::Call;
 use crate::launch::{Ending, Progress, Running};
-use crate::links::Link;
 use crate::notify::Listener;
 use crate::signals::{Signals, follow_stop};
 use crate::socket::FIRST_TOKEN;
@@ -44,14 +43,14 @@ pub struct Attach {
 }
 
 impl Attach {
-    /// Takes a started program. `links` are the host's interfaces, `lo` among them, as the program is to be told of them.
-    pub fn new(mut running: Running, signals: Signals, links: Vec<Link>) -> Result<Attach, Errno> {
+    /// Takes a started program.
+    pub fn new(mut running: Running, signals: Signals) -> Result<Attach, Errno> {
         let listener = Listener::new(running.take_listener().ok_or(Errno::BADF)?);
         Ok(Attach {
             running,
             signals,
             listener,
-            world: World::new(links)?,
+            world: World::new()?,
             waiting: false,
             started: false,
             ended: None,

@@ -47,8 +47,6 @@ pub(crate) struct World {
     pub prefill: Prefill,
     pub alive: Alive,
     pub local: Local,
-    /// What the host looks like to ioctl and netlink.
-    pub links: Vec<crate::links::Link>,
     pub before_lookup: Option<BeforeLookup>,
     parked: HashMap<u32, (Awaited, Call)>,
     deadlines: BTreeSet<(Instant, u32)>,
@@ -62,14 +60,13 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(links: Vec<crate::links::Link>) -> Result<World, Errno> {
+    pub(crate) fn new() -> Result<World, Errno> {
         Ok(World {
             processes: Processes::default(),
             sockets: Sockets::default(),
             prefill: Prefill::new()?,
             alive: Alive::new()?,
             local: Local::new()?,
-            links,
             before_lookup: None,
             parked: HashMap::new(),
             deadlines: BTreeSet::new(),
@@ -254,7 +251,7 @@ impl World {
                 self.retry(cx, key);
                 let Some(socket) = self.sockets.get(key) else { return };
                 let closed = match &mut socket.body {
-                    Body::Netlink(_) => crate::netlink::pump(socket, cx, key, &self.links),
+                    Body::Netlink(_) => crate::netlink::pump(socket, cx, key),
                     _ => datagram::pump(socket, cx, key),
                 };
                 match &socket.body {

@@ -7,7 +7,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
 use wireway::attach::launch::{Command, LaunchError, launch};
-use wireway::attach::links::Link;
 use wireway::attach::{Attach, inherited, signals::Signals};
 use wireway::engine::Engine;
 use wireway::nic::{Capture, Monitor, Trace};
@@ -60,9 +59,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     random(&mut seed)?;
     let now = engine.now();
     let mut host = Host::new(Settings::default(), seed);
-    let router = plan.gateways.iter().find_map(|g| if let IpAddr::V4(g) = *g { Some(g) } else { None });
-    let config = plan.interface;
-    let interface = host.add_interface(now, config.clone()).map_err(|e| Failure::own(format!("the interface: {e}")))?;
+    let interface = host.add_interface(now, plan.interface).map_err(|e| Failure::own(format!("the interface: {e}")))?;
     for &gateway in &plan.gateways {
         host.add_route(default_route(interface, gateway))
             .map_err(|e| Failure::own(format!("--gateway {gateway}: {e}")))?;
@@ -70,12 +67,11 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     if let Some(dns) = &plan.dns {
         redirect(&mut host, &dns.asked, &dns.answered_by);
     }
-    let links = vec![Link::loopback(), Link::new(interface, &config, router)];
     withhold_sockets()?;
     let signals = Signals::take().map_err(Failure::own)?;
     let command = Command { arguments: args.program.clone(), isolate: args.isolate, ..Command::default() };
     let running = launch(&command, &signals)?;
-    let mut service = Attach::new(running, signals, links).map_err(Failure::own)?;
+    let mut service = Attach::new(running, signals).map_err(Failure::own)?;
     if let Some(mut dns) = plan.dns {
         service.before_lookup(move |host, now| {
             if let Some(asked) = dns.resolv_conf.changed(now) {

@@ -82,7 +82,7 @@ pub(super) fn connect(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> R
     }
 }
 
-/// An address as the host takes it on a socket of this family. There is no IPv6 but what carries IPv4 (RFC 4291 §2.5.5.2): ENETUNREACH.
+/// An address as the host takes it on a socket of this family. EAFNOSUPPORT for IPv6 that an IPv4 socket cannot reach.
 pub(super) fn reachable(address: SocketAddr, v6_socket: bool) -> Result<SocketAddr, Errno> {
     match address.ip() {
         IpAddr::V4(_) => Ok(sockaddr::shown(address, v6_socket)),
@@ -90,8 +90,7 @@ pub(super) fn reachable(address: SocketAddr, v6_socket: bool) -> Result<SocketAd
             let v4 = ip.to_ipv4_mapped().ok_or(Errno::AFNOSUPPORT)?;
             Ok(SocketAddr::new(IpAddr::V4(v4), address.port()))
         }
-        IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => Ok(address),
-        IpAddr::V6(_) => Err(Errno::NETUNREACH),
+        IpAddr::V6(_) => Ok(address),
     }
 }
 
@@ -227,9 +226,10 @@ mod tests {
     }
 
     #[test]
-    fn only_mapped_ipv6_is_reachable() {
+    fn an_ipv6_socket_reaches_both_families() {
         let at = |s: &str| s.parse::<SocketAddr>().unwrap();
-        assert_eq!(reachable(at("[2001:db8::1]:1"), true), Err(Errno::NETUNREACH));
+        assert_eq!(reachable(at("[2001:db8::1]:1"), true), Ok(at("[2001:db8::1]:1")));
+        assert_eq!(reachable(at("[2001:db8::1]:1"), false), Err(Errno::AFNOSUPPORT));
         assert_eq!(reachable(at("[::ffff:1.2.3.4]:1"), true), Ok(at("[::ffff:1.2.3.4]:1")));
         assert_eq!(reachable(at("1.2.3.4:1"), true), Ok(at("[::ffff:1.2.3.4]:1")));
         assert_eq!(reachable(at("1.2.3.4:1"), false), Ok(at("1.2.3.4:1")));

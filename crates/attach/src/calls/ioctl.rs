@@ -5,9 +5,10 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 use wireway_engine::Context;
+use wireway_stack::Host;
 
 use super::{Call, Outcome, Target, socket_at, target};
-use crate::links::{Link, broadcast, mask};
+use crate::links::{self, broadcast, mask};
 use crate::process::socket_inode;
 use crate::socket::Body;
 use crate::world::World;
@@ -73,14 +74,14 @@ pub(super) fn ioctl(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Res
                     in_pair + cx.host.send_outstanding(id)
                 }
                 SIOCATMARK => 0,
-                r if INTERFACES.contains(&r) => return interface(w, call, r),
+                r if INTERFACES.contains(&r) => return interface(cx.host, call, r),
                 _ => return Err(Errno::NOTTY),
             };
             call.memory().write_u32(call.argument(2), value.min(i32::MAX as usize) as u32)?;
             Ok(Outcome::Done(Ok(0)))
         }
         // Any socket may be used to ask about interfaces, and some programs use AF_UNIX ones.
-        Target::Local if INTERFACES.contains(&request) && is_socket(w, call) => interface(w, call, request),
+        Target::Local if INTERFACES.contains(&request) && is_socket(w, call) => interface(cx.host, call, request),
         Target::Local => Ok(Outcome::GoOn),
     }
 }
@@ -89,43 +90,43 @@ fn is_socket(w: &mut World, call: &Call) -> bool {
     w.processes.descriptor(call.thread(), call.int(0)).is_ok_and(|end| socket_inode(end.as_fd()).is_some())
 }
 
-fn interface(w: &mut World, call: &Call, request: u32) -> Result<Outcome, Errno> {
+fn interface(host: &Host, call: &Call, request: u32) -> Result<Outcome, Errno> {
     let (memory, at) = (call.memory(), call.argument(2));
     if CHANGES.contains(&request) {
         return Err(Errno::PERM);
     }
     if request == SIOCGIFCONF {
-        configuration(w, call)?;
+        configuration(host, call)?;
         return Ok(Outcome::Done(Ok(0)));
     }
     let asked: [u8; IFREQ] = memory.read_array(at)?;
     let (name, rest) = asked.split_at(NAME);
     if request == SIOCGIFNAME {
         let index = rest.first_chunk::<4>().map_or(0, |b| u32::from_ne_bytes(*b));
-        let link = w.links.iter().find(|l| l.index() == index).ok_or(Errno::NODEV)?;
-        memory.write(at, &padded_name(link))?;
+        let link = links::with_index(host, index).ok_or(Errno::NODEV)?;
+        memory.write(at, &padded_name(link.name))?;
         return Ok(Outcome::Done(Ok(0)));
     }
     let name = name.split(|b| *b == 0).next().unwrap_or_default();
-    let link = w.links.iter().find(|l| l.name.as_bytes() == name).ok_or(Errno::NODEV)?;
+    let link = links::named(host, name).ok_or(Errno::NODEV)?;
     let address = |pick: &dyn Fn(Ipv4Addr, u8) -> Ipv4Addr| {
-        let (address, prefix) = link.v4().ok_or(Errno::ADDRNOTAVAIL)?;
+        let (address, prefix) = links::v4(&link).ok_or(Errno::ADDRNOTAVAIL)?;
         Ok::<_, Errno>(inet(pick(address, prefix)).to_vec())
     };
     let int = |value: u32| Ok(value.to_ne_bytes().to_vec());
     let answer = match request {
-        SIOCGIFFLAGS => Ok((link.flags() as u16).to_ne_bytes().to_vec()),
+        SIOCGIFFLAGS => Ok((links::flags(&link) as u16).to_ne_bytes().to_vec()),
         SIOCGIFADDR | SIOCGIFDSTADDR => address(&|a, _| a),
         SIOCGIFNETMASK => address(&|_, p| mask(p)),
-        SIOCGIFBRDADDR if link.loopback => Ok(inet(Ipv4Addr::UNSPECIFIED).to_vec()),
+        SIOCGIFBRDADDR if links::is_loopback(&link) => Ok(inet(Ipv4Addr::UNSPECIFIED).to_vec()),
         SIOCGIFBRDADDR => address(&broadcast),
         SIOCGIFMETRIC => int(0),
         SIOCGIFMTU => int(link.mtu),
-        SIOCGIFINDEX => int(link.index()),
-        SIOCGIFTXQLEN => int(link.queue),
+        SIOCGIFINDEX => int(links::index(link.id)),
+        SIOCGIFTXQLEN => int(links::queue(&link)),
         SIOCGIFHWADDR => {
-            let kind = if link.loopback { libc::ARPHRD_LOOPBACK } else { libc::ARPHRD_ETHER };
-            Ok([&kind.to_ne_bytes()[..], &link.mac, &[0; 8]].concat())
+            let kind = if links::is_loopback(&link) { libc::ARPHRD_LOOPBACK } else { libc::ARPHRD_ETHER };
+            Ok([&kind.to_ne_bytes()[..], &links::mac(&link), &[0; 8]].concat())
         }
         SIOCETHTOOL => Err(Errno::OPNOTSUPP),
         _ => Err(Errno::NOTTY),
@@ -135,16 +136,15 @@ fn interface(w: &mut World, call: &Call, request: u32) -> Result<Outcome, Errno>
 }
 
 /// SIOCGIFCONF: a length and a pointer; every interface with an IPv4 address.
-fn configuration(w: &World, call: &Call) -> Result<(), Errno> {
+fn configuration(host: &Host, call: &Call) -> Result<(), Errno> {
     let (memory, at) = (call.memory(), call.argument(2));
     let raw: [u8; 16] = memory.read_array(at)?;
     let word = |at: usize| raw.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes);
     let (room, buffer) = ((word(0) as u32 as i32).max(0) as usize, word(8));
-    let all: Vec<u8> = w
-        .links
-        .iter()
-        .filter_map(|link| Some((link, link.v4()?.0)))
-        .flat_map(|(link, address)| [&padded_name(link)[..], &inet(address), &[0; 8]].concat())
+    let all: Vec<u8> = host
+        .interfaces()
+        .filter_map(|link| Some((link.name, links::v4(&link)?.0)))
+        .flat_map(|(name, address)| [&padded_name(name)[..], &inet(address), &[0; 8]].concat())
         .collect();
     let length = if buffer == 0 { all.len() } else { all.len().min(room / IFREQ * IFREQ) };
     if buffer != 0 {
@@ -153,10 +153,10 @@ fn configuration(w: &World, call: &Call) -> Result<(), Errno> {
     memory.write_u32(at, length as u32)
 }
 
-fn padded_name(link: &Link) -> [u8; NAME] {
-    let mut name = [0; NAME];
-    name.iter_mut().zip(link.name.bytes().take(NAME - 1)).for_each(|(to, from)| *to = from);
-    name
+fn padded_name(name: &str) -> [u8; NAME] {
+    let mut padded = [0; NAME];
+    padded.iter_mut().zip(name.bytes().take(NAME - 1)).for_each(|(to, from)| *to = from);
+    padded
 }
 
 fn inet(address: Ipv4Addr) -> [u8; 16] {

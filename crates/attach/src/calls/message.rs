@@ -3,7 +3,7 @@
 //! On a connection these go on in the kernel, on the pair, unless something in them means another thing there. Datagrams with an address
 //! are sent by the engine, after what the program wrote natively before.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
@@ -18,7 +18,7 @@ use crate::process::is_nonblocking;
 use crate::socket::{Body, Key, errno};
 use crate::stream::Phase;
 use crate::world::World;
-use crate::{datagram, sockaddr, sys};
+use crate::{datagram, links, sockaddr, sys};
 
 /// Longer than any datagram.
 const TOO_LONG: usize = 65_536;
@@ -136,11 +136,9 @@ fn send(
         Body::Datagrams(_) => send_datagram(w, cx, call, key, message),
         Body::Netlink(_) => {
             let data = msghdr::gather(call.memory(), &message.vectors)?;
-            let links = std::mem::take(&mut w.links);
             if let Body::Netlink(netlink) = &mut socket_at(w, key)?.body {
-                netlink.ask(&data, &links);
+                netlink.ask(&data, cx.host);
             }
-            w.links = links;
             w.run_soon(key);
             Ok(Sent::Bytes(data.len()))
         }
@@ -235,13 +233,23 @@ fn send_datagram(w: &mut World, cx: &mut Context<'_>, call: &Call, key: Key, mes
     if let Some(ttl) = asked.ttl {
         cx.host.set_option(cx.now, id, SocketOption::Ttl(Some(ttl))).map_err(errno)?;
     }
-    let source = asked.source.map(|ip| SocketAddr::new(IpAddr::V4(ip), local.port()));
+    if asked.interface != 0 {
+        let device = links::with_index(cx.host, asked.interface).ok_or(Errno::NODEV)?.id;
+        if before.bind_to_device.is_some_and(|bound| bound != device) {
+            return Err(Errno::INVAL);
+        }
+        cx.host.set_option(cx.now, id, SocketOption::BindToDevice(Some(device))).map_err(errno)?;
+    }
+    let source = asked.source.map(|ip| SocketAddr::new(ip, local.port()));
     let result = cx.host.send_to(cx.now, id, &data, peer, source);
     if asked.tos.is_some() {
         let _ = cx.host.set_option(cx.now, id, SocketOption::Tos(before.tos));
     }
     if asked.ttl.is_some() {
         let _ = cx.host.set_option(cx.now, id, SocketOption::Ttl(before.ttl));
+    }
+    if asked.interface != 0 {
+        let _ = cx.host.set_option(cx.now, id, SocketOption::BindToDevice(before.bind_to_device));
     }
     match result {
         Ok(n) => Ok(Sent::Bytes(n)),
@@ -272,7 +280,9 @@ fn destination(raw: &[u8], family: i32) -> Result<SocketAddr, Errno> {
 struct Asked {
     tos: Option<u8>,
     ttl: Option<u8>,
-    source: Option<Ipv4Addr>,
+    source: Option<IpAddr>,
+    /// ifindex, 0 for none.
+    interface: u32,
 }
 
 impl Asked {
@@ -290,15 +300,15 @@ impl Asked {
                 (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => asked.ttl = Some(byte?),
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                     let Some(&[a, b, c, d]) = message.data.get(4..8) else { return Err(Errno::INVAL) };
-                    asked.source = Some(Ipv4Addr::new(a, b, c, d)).filter(|ip| !ip.is_unspecified());
+                    asked.source = Some(Ipv4Addr::new(a, b, c, d).into()).filter(|ip: &IpAddr| !ip.is_unspecified());
+                    asked.interface = value as u32;
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                     let Some(ip) = message.data.first_chunk::<16>() else { return Err(Errno::INVAL) };
-                    let ip = Ipv6Addr::from(*ip);
-                    asked.source = ip.to_ipv4_mapped().filter(|ip| !ip.is_unspecified());
-                    if asked.source.is_none() && !ip.is_unspecified() {
-                        return Err(Errno::INVAL);
-                    }
+                    let Some(&[a, b, c, d]) = message.data.get(16..20) else { return Err(Errno::INVAL) };
+                    let ip = IpAddr::from(*ip).to_canonical();
+                    asked.source = Some(ip).filter(|ip| !ip.is_unspecified());
+                    asked.interface = u32::from_ne_bytes([a, b, c, d]);
                 }
                 _ => return Err(Errno::INVAL),
             }

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use wireway_engine::Context;
-use wireway_stack::{MtuDiscover, SocketId, SocketOption, SocketOptions};
+use wireway_stack::{Host, MtuDiscover, SocketId, SocketOption, SocketOptions};
 
 use super::{Call, Outcome, Target, socket_at, target};
 use crate::socket::{Body, Key, errno};
 use crate::world::World;
-use crate::{datagram, sys, tcp_info};
+use crate::{datagram, links, sys, tcp_info};
 
 /// Longer option values are not read.
 const LONGEST: usize = 256;
@@ -43,7 +43,7 @@ pub(super) fn set(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Resul
         return Ok(Outcome::Done(Ok(0)));
     }
     let id = socket_at(w, key)?.id.ok_or(Errno::NOPROTOOPT)?;
-    let option = parse(w, level, name, &value)?;
+    let option = parse(cx.host, level, name, &value)?;
     cx.host.set_option(cx.now, id, option).map_err(errno)?;
     w.run_soon(key);
     Ok(Outcome::Done(Ok(0)))
@@ -115,7 +115,7 @@ fn seconds(value: &[u8], range: std::ops::RangeInclusive<i32>) -> Result<Duratio
     Ok(Duration::from_secs(seconds as u64))
 }
 
-fn parse(w: &World, level: i32, name: i32, value: &[u8]) -> Result<SocketOption, Errno> {
+fn parse(host: &Host, level: i32, name: i32, value: &[u8]) -> Result<SocketOption, Errno> {
     use SocketOption::*;
     let flag = || int(value).map(|v| v != 0);
     let ip = || int_or_byte(value);
@@ -139,7 +139,7 @@ fn parse(w: &World, level: i32, name: i32, value: &[u8]) -> Result<SocketOption,
             let name = value.split(|b| *b == 0).next().unwrap_or_default();
             let device = match name {
                 [] => None,
-                name => Some(w.links.iter().find(|l| l.name.as_bytes() == name).ok_or(Errno::NODEV)?.id),
+                name => Some(links::named(host, name).ok_or(Errno::NODEV)?.id),
             };
             BindToDevice(device)
         }
@@ -224,7 +224,6 @@ fn value(
         raw.truncate(n);
         return Ok(raw);
     }
-    let link_names: Vec<_> = w.links.iter().map(|l| (l.id, l.name.clone())).collect();
     let socket = socket_at(w, key)?;
     let bytes = |v: i32| Ok(v.to_ne_bytes().to_vec());
     if level == libc::SOL_SOCKET {
@@ -273,8 +272,8 @@ fn value(
     }
     if (level, name) == (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) {
         let device = cx.host.options(id).map_err(errno)?.bind_to_device;
-        let name = link_names.into_iter().find(|(id, _)| Some(*id) == device).map(|(_, name)| name);
-        return Ok(name.map_or(Vec::new(), |name| [name.as_bytes(), &[0]].concat()));
+        let link = device.and_then(|device| cx.host.interface(device));
+        return Ok(link.map_or(Vec::new(), |link| [link.name.as_bytes(), &[0]].concat()));
     }
     known(cx, id, level, name)
 }

@@ -93,7 +93,8 @@ fn inet(family: i32, kind: i32, protocol: i32) -> Result<Kind, Errno> {
         (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Ok(Kind::Stream),
         (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Ok(Kind::Datagram),
         (libc::SOCK_DGRAM, libc::IPPROTO_ICMP) if family == libc::AF_INET => Ok(Kind::Ping),
-        (libc::SOCK_RAW, 1..=254) if family == libc::AF_INET => Ok(Kind::Raw(protocol as u8)),
+        (libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6) if family == libc::AF_INET6 => Ok(Kind::Ping),
+        (libc::SOCK_RAW, 1..=254) => Ok(Kind::Raw(protocol as u8)),
         (libc::SOCK_STREAM | libc::SOCK_DGRAM | libc::SOCK_RAW, _) => Err(Errno::PROTONOSUPPORT),
         _ => Err(Errno::SOCKTNOSUPPORT),
     }

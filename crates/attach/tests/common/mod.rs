@@ -8,7 +8,6 @@ use std::sync::{Mutex, MutexGuard};
 
 use wireway_attach::Attach;
 use wireway_attach::launch::{Command, launch};
-use wireway_attach::links::Link;
 use wireway_attach::signals::Signals;
 use wireway_engine::Engine;
 use wireway_stack::{Host, Settings};
@@ -35,7 +34,7 @@ pub fn run(arguments: &[&str]) -> Outcome {
     let running = launch(&Command { arguments, ..Command::default() }, &signals).unwrap();
     let mut engine = Engine::new().unwrap();
     let host = Host::new(Settings::default(), [7; 32]);
-    let attach = Attach::new(running, signals, vec![Link::loopback()]).unwrap();
+    let attach = Attach::new(running, signals).unwrap();
     let node = engine.add_node(host, Box::new(attach));
     let status = engine.run().unwrap();
     let left = engine.service::<Attach>(node).unwrap().sockets();
