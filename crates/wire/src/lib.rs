@@ -20,6 +20,8 @@
 //! | `ipv6_ext.rs`, `ipv6_options.rs` | IPv6's extension headers and their options | RFC 8200 §4, 2711, 4302, 5095, 6946 |
 //! | `icmpv4.rs` | ICMP | RFC 792, 1122, 1191, 1812, 4884 |
 //! | `icmpv6.rs` | ICMPv6 | RFC 4443, 4884, 7112, 8883 |
+//! | `ndp.rs`, `ndp_options.rs` | neighbour discovery and its options | RFC 4861, 3971 §5.3.2, 4191, 7527, 8106 |
+//! | `domain_name.rs` | domain names in options | RFC 1035 §3.1 |
 //! | `udp.rs` | UDP | RFC 768 |
 //! | `tcp.rs`, `seq.rs` | TCP's header and sequence numbers | RFC 9293, 3168, 9768 |
 //! | `tcp_options.rs` | TCP's options | RFC 9293 §3.1 and 3.2, 7323, 2018 |
@@ -33,6 +35,7 @@ extern crate std;
 
 pub mod arp;
 pub mod checksum;
+pub mod domain_name;
 pub mod error;
 pub mod ethernet;
 pub mod icmpv4;
@@ -42,6 +45,8 @@ pub mod ipv4_options;
 pub mod ipv6;
 pub mod ipv6_ext;
 pub mod ipv6_options;
+pub mod ndp;
+pub mod ndp_options;
 pub mod protocol;
 pub mod seq;
 pub mod tcp;
@@ -50,6 +55,7 @@ pub mod udp;
 
 pub use arp::{ArpOperation, ArpPacket};
 pub use checksum::Sum;
+pub use domain_name::{DomainName, DomainNameIter};
 pub use error::Malformed;
 pub use ethernet::{EtherType, EthernetHeader, MacAddr, VlanTag};
 pub use icmpv4::{Icmpv4Header, Icmpv4Type, Quoted};
@@ -59,6 +65,13 @@ pub use ipv4_options::{Ipv4Option, Ipv4OptionIter};
 pub use ipv6::{Ipv6Fields, Ipv6Header};
 pub use ipv6_ext::{Extension, ExtensionIter, ExtensionKind, FragmentHeader, Ipv6Chain, RoutingHeader};
 pub use ipv6_options::{Ipv6Option, Ipv6OptionIter, UnknownOption};
+pub use ndp::{
+    AdvertisementFlags, NeighbourAdvertisement, NeighbourSolicitation, Redirect, RouterAdvertisement,
+    RouterAdvertisementFields, RouterPreference, RouterSolicitation,
+};
+pub use ndp_options::{
+    DnsServers, NdpOption, NdpOptionIter, NdpOptions, NdpWriter, PrefixInformation, RouteInformation, SearchList,
+};
 pub use protocol::Protocol;
 pub use seq::SeqNumber;
 pub use tcp::{TcpFields, TcpFlags, TcpHeader, TcpView};
