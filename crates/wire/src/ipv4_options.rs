@@ -33,6 +33,9 @@ impl Ipv4Option<'_> {
     }
 }
 
+/// A router alert, as IGMP's messages have it (RFC 2113 §2.1, 9776 §4).
+pub const ROUTER_ALERT: [u8; 4] = [Ipv4Option::ROUTER_ALERT, 4, 0, 0];
+
 /// The options of a header, one by one. After an error it returns nothing more.
 #[derive(Clone, Debug)]
 pub struct Ipv4OptionIter<'a> {

@@ -21,6 +21,7 @@
 //! | `icmpv4.rs` | ICMP | RFC 792, 1122, 1191, 1812, 4884 |
 //! | `icmpv6.rs` | ICMPv6 | RFC 4443, 4884, 7112, 8883 |
 //! | `ndp.rs`, `ndp_options.rs` | neighbour discovery and its options | RFC 4861, 3971 §5.3.2, 4191, 7527, 8106 |
+//! | `igmp.rs`, `mld.rs`, `membership.rs` | IGMP, MLD, and what they share | RFC 1112, 2236, 9776; RFC 2710, 9777 |
 //! | `domain_name.rs` | domain names in options | RFC 1035 §3.1 |
 //! | `udp.rs` | UDP | RFC 768 |
 //! | `tcp.rs`, `seq.rs` | TCP's header and sequence numbers | RFC 9293, 3168, 9768 |
@@ -40,11 +41,14 @@ pub mod error;
 pub mod ethernet;
 pub mod icmpv4;
 pub mod icmpv6;
+pub mod igmp;
 pub mod ipv4;
 pub mod ipv4_options;
 pub mod ipv6;
 pub mod ipv6_ext;
 pub mod ipv6_options;
+pub mod membership;
+pub mod mld;
 pub mod ndp;
 pub mod ndp_options;
 pub mod protocol;
@@ -60,11 +64,16 @@ pub use error::Malformed;
 pub use ethernet::{EtherType, EthernetHeader, MacAddr, VlanTag};
 pub use icmpv4::{Icmpv4Header, Icmpv4Type, Quoted};
 pub use icmpv6::{Icmpv6Header, Icmpv6Type, QuotedV6};
+pub use igmp::{IgmpHeader, IgmpQuery, IgmpReport, IgmpReportWriter, IgmpType};
 pub use ipv4::{Ipv4Fields, Ipv4Header, Ipv4View};
 pub use ipv4_options::{Ipv4Option, Ipv4OptionIter};
 pub use ipv6::{Ipv6Fields, Ipv6Header};
 pub use ipv6_ext::{Extension, ExtensionIter, ExtensionKind, FragmentHeader, Ipv6Chain, RoutingHeader};
 pub use ipv6_options::{Ipv6Option, Ipv6OptionIter, UnknownOption};
+pub use membership::{
+    GroupAddress, GroupQuery, GroupRecord, GroupReport, QueryVersion, RecordKind, ReportWriter, Sources,
+};
+pub use mld::{MldQuery, MldReport, MldReportWriter, MldV1Message};
 pub use ndp::{
     AdvertisementFlags, NeighbourAdvertisement, NeighbourSolicitation, Redirect, RouterAdvertisement,
     RouterAdvertisementFields, RouterPreference, RouterSolicitation,
