@@ -101,8 +101,8 @@ impl fmt::Display for Transport {
 
 /// A port of the machine that leads to a port of the program: `[ADDR:]HOSTPORT:PORT[/tcp|/udp]`.
 ///
-/// Without ADDR it is every IPv4 address of the machine, as with other tools; HOSTPORT 0 lets the machine choose. An IPv6
-/// ADDR stands in brackets.
+/// Without ADDR it is every address of the machine, of both families, and so it is with `[::]`; HOSTPORT 0 lets the machine
+/// choose. An IPv6 ADDR stands in brackets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Publish {
     /// Where to listen on the machine.
@@ -133,7 +133,7 @@ impl FromStr for Publish {
         let (listen, port) = ports.rsplit_once(':').ok_or_else(wrong)?;
         let port = number(port).filter(|&port| port != 0).ok_or_else(wrong)?;
         let (address, listen_port) = match listen.rsplit_once(':') {
-            None => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), listen),
+            None => (IpAddr::V6(Ipv6Addr::UNSPECIFIED), listen),
             Some((address, listen_port)) => {
                 let v6 = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
                 let address = match v6 {
@@ -160,8 +160,8 @@ mod tests {
     #[test]
     fn publish_is_read() {
         let cases = [
-            ("8080:80", "0.0.0.0:8080", 80, Transport::Tcp),
-            ("0:80/tcp", "0.0.0.0:0", 80, Transport::Tcp),
+            ("8080:80", "[::]:8080", 80, Transport::Tcp),
+            ("0:80/tcp", "[::]:0", 80, Transport::Tcp),
             ("127.0.0.1:5353:53/udp", "127.0.0.1:5353", 53, Transport::Udp),
             ("[::1]:1:65535", "[::1]:1", 65_535, Transport::Tcp),
         ];

@@ -81,10 +81,24 @@ pub(crate) fn connect_datagram(peer: SocketAddr) -> Result<OwnedFd, Errno> {
     Ok(fd)
 }
 
-/// A socket that listens for a published port.
+/// A socket that listens for a published port. `[::]` is every address of both families, or of IPv4 where the machine has no IPv6.
 pub(crate) fn listen(address: SocketAddr, kind: SocketType) -> Result<(OwnedFd, SocketAddr), Errno> {
+    let any = address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED);
+    match listen_at(address, kind) {
+        Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) if any => {
+            listen_at(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), kind)
+        }
+        other => other,
+    }
+}
+
+fn listen_at(address: SocketAddr, kind: SocketType) -> Result<(OwnedFd, SocketAddr), Errno> {
     let protocol = if kind == SocketType::STREAM { ipproto::TCP } else { ipproto::UDP };
     let fd = open(family(address), kind, protocol)?;
+    if address.is_ipv6() {
+        // Whatever the machine's net.ipv6.bindv6only says.
+        sockopt::set_ipv6_v6only(&fd, false)?;
+    }
     if kind == SocketType::STREAM {
         sockopt::set_socket_reuseaddr(&fd, true)?;
     }

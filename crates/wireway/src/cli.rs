@@ -43,11 +43,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "NET", default_value = "gateway")]
     pub net: Net,
 
-    /// The program's address and prefix length [default: 10.0.2.15/24; 10.0.0.4/24 on a tap; 10.0.3.1/24, .2 on a link]
+    /// The program's address and prefix length; may be repeated for the other family [default: 10.0.2.15/24 and
+    /// fd00:10:0:2::15/64; on a tap 10.0.0.4/24; on a link 10.0.3.1/24, .2]
     #[arg(long, value_name = "CIDR", value_parser = parse_cidr)]
     pub address: Vec<Cidr>,
 
-    /// The router for all else; on the gateway net also this machine's loopback [default: .2; on a tap or link none]
+    /// The router for all else, one a family; on the gateway net also this machine's loopback [default: .2 and ::2; on a
+    /// tap or link none]
     #[arg(long, value_name = "ADDR", value_parser = parse_gateway)]
     pub gateway: Vec<IpAddr>,
 
@@ -117,36 +119,34 @@ impl FromStr for Net {
 }
 
 fn parse_cidr(text: &str) -> Result<Cidr, String> {
-    let usage = "give an address and a prefix length, such as 10.0.0.4/24";
+    let usage = "give an address and a prefix length, such as 10.0.0.4/24 or fd00::4/64";
     let (address, len) = text.split_once('/').ok_or(usage)?;
     let address: IpAddr = address.parse().map_err(|_| usage)?;
     let prefix_len: u8 = len.parse().map_err(|_| usage)?;
-    match address {
-        IpAddr::V6(_) => Err("IPv6 is not supported yet: give an IPv4 address".into()),
-        IpAddr::V4(a) if a.is_unspecified() || a.is_multicast() || a.is_loopback() || a.is_broadcast() => {
-            Err(format!("{a} cannot be the address of an interface"))
-        }
-        IpAddr::V4(_) if !(1..=32).contains(&prefix_len) => {
-            Err("the prefix length of an IPv4 address is 1 to 32".into())
-        }
-        IpAddr::V4(a) if prefix_len <= 30 => {
-            let host = u32::MAX >> prefix_len;
-            match a.to_bits() & host {
-                0 => Err(format!("{a} is the network itself: give an address in it")),
-                bits if bits == host => Err(format!("{a} is the network's broadcast address")),
-                _ => Ok(Cidr { address, prefix_len }),
-            }
-        }
-        IpAddr::V4(_) => Ok(Cidr { address, prefix_len }),
+    let (family, longest) = if address.is_ipv4() { ("IPv4", 32) } else { ("IPv6", 128) };
+    if !(1..=longest).contains(&prefix_len) {
+        return Err(format!("the prefix length of an {family} address is 1 to {longest}"));
     }
+    let of_all = match address {
+        IpAddr::V4(v4) => v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().is_some(),
+    };
+    if address.is_unspecified() || address.is_multicast() || address.is_loopback() || of_all {
+        return Err(format!("{address} cannot be the address of an interface"));
+    }
+    let cidr = Cidr { address, prefix_len };
+    // On the shortest networks every address is a host's (RFC 3021, RFC 6164).
+    if prefix_len <= longest - 2 && address == cidr.network() {
+        return Err(format!("{address} is the network itself: give an address in it"));
+    }
+    if cidr.broadcast().map(IpAddr::V4) == Some(address) {
+        return Err(format!("{address} is the network's broadcast address"));
+    }
+    Ok(cidr)
 }
 
 fn parse_gateway(text: &str) -> Result<IpAddr, String> {
-    match text.parse() {
-        Ok(address @ IpAddr::V4(_)) => Ok(address),
-        Ok(IpAddr::V6(_)) => Err("IPv6 is not supported yet: give an IPv4 address".into()),
-        Err(_) => Err("give an IPv4 address, such as 10.0.2.2".into()),
-    }
+    text.parse().map_err(|_| "give an address, such as 10.0.2.2 or fd00::2".into())
 }
 
 fn parse_mac(text: &str) -> Result<MacAddr, String> {
@@ -179,6 +179,7 @@ mod tests {
         assert_eq!(args.net, Net::Tap("t0".into()));
         assert_eq!(args.program, ["curl", "--mtu", "-v"]);
         assert!(run(&["--address", "10.0.0.0/31", "x"]).is_ok(), "RFC 3021: both addresses of a pair are hosts'");
+        assert_eq!(run(&["--address", "10.0.0.4/24", "--address", "fd00::4/64", "x"]).unwrap().address.len(), 2);
         assert_eq!(run(&["--", "-x"]).unwrap().program, ["-x"]);
     }
 
@@ -192,7 +193,11 @@ mod tests {
             &["--address", "127.0.0.1/8", "x"],
             &["--address", "10.0.0.0/24", "x"],
             &["--address", "10.0.0.255/24", "x"],
-            &["--gateway", "::1", "x"],
+            &["--address", "fd00::/64", "x"],
+            &["--address", "fd00::4/129", "x"],
+            &["--address", "::1/128", "x"],
+            &["--address", "::ffff:10.0.0.4/120", "x"],
+            &["--gateway", "here", "x"],
             &["--mac", "01:00:00:00:00:00", "x"],
             &["--mtu", "67", "x"],
             &[],

@@ -52,6 +52,12 @@ pub fn plan(engine: &mut Engine, args: &RunArgs, monitors: &[Rc<RefCell<dyn Moni
     if !args.publish.is_empty() && args.net != Net::Gateway {
         return Err(Failure::own("--publish needs the gateway: on a TAP or a link the program is reached directly"));
     }
+    let mut asked = args.address.iter().map(|cidr| cidr.address).chain(args.gateway.iter().copied());
+    if args.mtu < LEAST_MTU_V6
+        && let Some(v6) = asked.find(IpAddr::is_ipv6)
+    {
+        return Err(Failure::own(format!("{v6}: IPv6 needs an --mtu of at least {LEAST_MTU_V6} (RFC 8200 §5)")));
+    }
     let mac = match args.mac {
         Some(mac) => mac,
         None => made_up_mac()?,
@@ -83,6 +89,14 @@ fn gateway(
     config.resolvers = args.dns.iter().map(|&address| SocketAddr::new(address, 53)).collect();
     for publish in &args.publish {
         config.publish.push(publish.parse().map_err(|e| Failure::own(format!("--publish: {e}")))?);
+    }
+    let families: Vec<bool> = config.subnets.iter().map(|subnet| subnet.gateway.is_ipv6()).collect();
+    if let Some(other) = args.gateway.iter().find(|gateway| !families.contains(&gateway.is_ipv6())) {
+        return Err(Failure::own(format!("--gateway {other}: the gateway's network has no address of this family")));
+    }
+    let of_one = |v6| args.address.iter().filter(|cidr| cidr.address.is_ipv6() == v6).count() > 1;
+    if of_one(false) || of_one(true) {
+        return Err(Failure::own("--address: the gateway's network has one address a family for the program"));
     }
     for subnet in &config.subnets {
         let usual = nth(subnet.program, 2);
@@ -143,7 +157,7 @@ fn nth(cidr: Cidr, n: u8) -> IpAddr {
 }
 
 fn tap(args: &RunArgs, mac: MacAddr, name: &str, monitors: &[Rc<RefCell<dyn Monitor>>]) -> Result<Plan, Failure> {
-    let addresses = addresses(args, Cidr { address: TAP_ADDRESS.into(), prefix_len: PREFIX_LEN });
+    let addresses = addresses(args, Cidr { address: TAP_ADDRESS.into(), prefix_len: PREFIX_LEN })?;
     let nic = TapNic::open(TapConfig {
         name: name.into(),
         mac,
@@ -166,7 +180,7 @@ fn link(args: &RunArgs, mac: MacAddr, name: &str, monitors: &[Rc<RefCell<dyn Mon
         End::A => LINK_ADDRESSES[0],
         End::B => LINK_ADDRESSES[1],
     };
-    let addresses = addresses(args, Cidr { address: own.into(), prefix_len: PREFIX_LEN });
+    let addresses = addresses(args, Cidr { address: own.into(), prefix_len: PREFIX_LEN })?;
     Ok(Plan {
         interface: interface(args, mac, addresses, nic.features()),
         nic: watched(nic, monitors),
@@ -176,9 +190,15 @@ fn link(args: &RunArgs, mac: MacAddr, name: &str, monitors: &[Rc<RefCell<dyn Mon
     })
 }
 
-/// What was asked for, or the usual one.
-fn addresses(args: &RunArgs, usual: Cidr) -> Vec<Cidr> {
-    if args.address.is_empty() { vec![usual] } else { args.address.clone() }
+/// What was asked for, or the usual one. The routers have to be their neighbours.
+fn addresses(args: &RunArgs, usual: Cidr) -> Result<Vec<Cidr>, Failure> {
+    let addresses = if args.address.is_empty() { vec![usual] } else { args.address.clone() };
+    let link_local = |address| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let reached = |gateway| addresses.iter().any(|&own| is_host_beside(gateway, own)) || link_local(gateway);
+    match args.gateway.iter().find(|&&gateway| !reached(gateway)) {
+        Some(far) => Err(Failure::own(format!("--gateway {far}: not an address of the program's network"))),
+        None => Ok(addresses),
+    }
 }
 
 fn interface(args: &RunArgs, mac: MacAddr, addresses: Vec<Cidr>, features: Features) -> InterfaceConfig {
