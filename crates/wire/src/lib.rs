@@ -23,7 +23,7 @@
 //! | `ndp.rs`, `ndp_options.rs` | neighbour discovery and its options | RFC 4861, 3971 §5.3.2, 4191, 7527, 8106 |
 //! | `igmp.rs`, `mld.rs`, `membership.rs` | IGMP, MLD, and what they share | RFC 1112, 2236, 9776; RFC 2710, 9777 |
 //! | `domain_name.rs` | domain names in options | RFC 1035 §3.1 |
-//! | `udp.rs` | UDP | RFC 768 |
+//! | `udp.rs` | UDP and UDP-Lite | RFC 768, 3828 |
 //! | `tcp.rs`, `seq.rs` | TCP's header and sequence numbers | RFC 9293, 3168, 9768 |
 //! | `tcp_options.rs` | TCP's options | RFC 9293 §3.1 and 3.2, 7323, 2018 |
 //! | `error.rs` | why bytes were not accepted | |

@@ -112,7 +112,7 @@ pub struct GroupQuery<A> {
 }
 
 impl<A: GroupAddress> GroupQuery<A> {
-    /// Reads what follows the group (RFC 9776 §4.1.5 to 4.1.9, RFC 9777 §5.1.6 to 5.1.10).
+    /// Reads what follows the group (RFC 9776 §4.1.5 to 4.1.9, RFC 9777 §5.1.7 to 5.1.11).
     pub(crate) fn read_tail<'a>(&mut self, tail: &'a [u8]) -> Result<Sources<'a, A>, Malformed> {
         let (&[flags, interval, a, b], rest) = tail.split_first_chunk().ok_or(Malformed::Truncated)?;
         self.suppress = flags & 8 != 0;

@@ -1,4 +1,4 @@
-//! UDP's header (RFC 768).
+//! UDP's header (RFC 768), which UDP-Lite shares (RFC 3828).
 
 use zerocopy::byteorder::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -13,7 +13,7 @@ pub struct UdpHeader {
     pub src_port: U16,
     /// The port that the datagram is for.
     pub dst_port: U16,
-    /// The bytes of the header and the payload.
+    /// The bytes of the header and the payload; of UDP-Lite, those that the checksum covers.
     pub length: U16,
     /// The checksum over pseudo header, header and payload; 0 on IPv4 if there is none.
     pub checksum: U16,
@@ -58,6 +58,24 @@ impl UdpHeader {
             return Err(Malformed::BadTotalLength);
         }
         Ok(header)
+    }
+
+    /// The header at the start of `head`, of a UDP-Lite datagram of `available` bytes in all, and how many of them the checksum
+    /// covers, beside a pseudo header whose length is all of them (RFC 3828 §3.1).
+    ///
+    /// # Errors
+    /// [`Malformed::Truncated`], [`Malformed::BadTotalLength`] of a coverage without the header or beyond the end, or
+    /// [`Malformed::BadChecksum`] if there is none.
+    pub fn parse_lite(head: &[u8], available: usize) -> Result<(&Self, usize), Malformed> {
+        let (header, _) = Self::ref_from_prefix(head).map_err(|_| Malformed::Truncated)?;
+        let covered = match usize::from(header.length.get()) {
+            0 => available,
+            coverage => coverage,
+        };
+        if covered < Self::LEN || covered > available {
+            return Err(Malformed::BadTotalLength);
+        }
+        if header.has_checksum() { Ok((header, covered)) } else { Err(Malformed::BadChecksum) }
     }
 
     /// The bytes of payload that the header's length gives.

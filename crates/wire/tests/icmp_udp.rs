@@ -146,6 +146,25 @@ fn lying_udp_lengths() {
     assert_eq!(UdpHeader::parse_head(header.as_bytes(), 1000), Err(Malformed::BadTotalLength));
 }
 
+/// RFC 3828 §3.1.
+#[test]
+fn coverage_of_udp_lite() {
+    let with = |coverage: u16, checksum: u16, available: usize| {
+        let mut header = UdpHeader::new(1, 2, coverage);
+        header.checksum.set(checksum);
+        UdpHeader::parse_lite(header.as_bytes(), available).map(|(_, covered)| covered)
+    };
+    assert_eq!(with(0, 1, 100_000), Ok(100_000)); // all of it
+    assert_eq!(with(8, 1, 1000), Ok(8));
+    assert_eq!(with(1000, 1, 1000), Ok(1000));
+    for lie in (1..8).chain([1001, 65_535]) {
+        assert_eq!(with(lie, 1, 1000), Err(Malformed::BadTotalLength));
+    }
+    assert_eq!(with(0, 1, 7), Err(Malformed::BadTotalLength));
+    assert_eq!(with(8, 0, 1000), Err(Malformed::BadChecksum));
+    assert_eq!(UdpHeader::parse_lite(&[0; 7], 7), Err(Malformed::Truncated));
+}
+
 proptest! {
     #[test]
     fn icmp_round_trip(kind: u8, code: u8, rest: [u8; 4], payload in vec(any::<u8>(), 0..200)) {

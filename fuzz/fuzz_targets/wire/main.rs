@@ -3,18 +3,20 @@
 
 #![no_main]
 
+mod ipv6;
+
 use libfuzzer_sys::fuzz_target;
 use wireway_wire::zerocopy::IntoBytes;
 use wireway_wire::{
-    ArpPacket, EtherType, EthernetHeader, Icmpv4Header, Ipv4Header, Ipv4OptionIter, Ipv4View, Ipv6Header, MacAddr,
-    Protocol, Sum, TcpHeader, TcpOptionIter, TcpOptions, TcpView, UdpHeader, VlanTag,
+    ArpPacket, EtherType, EthernetHeader, Icmpv4Header, Ipv4Header, Ipv4OptionIter, Ipv4View, MacAddr, Protocol, Sum,
+    TcpHeader, TcpOptionIter, TcpOptions, TcpView, UdpHeader, VlanTag,
 };
 
 fuzz_target!(|bytes: &[u8]| {
     frame(bytes);
     arp(bytes);
     ipv4(bytes);
-    ipv6(bytes);
+    ipv6::all(bytes);
     icmpv4(bytes);
     udp(bytes);
     tcp(bytes);
@@ -44,7 +46,11 @@ fn frame(bytes: &[u8]) {
     match ethertype {
         EtherType::ARP => arp(payload),
         EtherType::IPV4 => ipv4(payload),
-        EtherType::IPV6 => ipv6(payload),
+        EtherType::IPV6 => {
+            if let Some((protocol, payload)) = ipv6::packet(payload) {
+                transport(protocol, payload);
+            }
+        }
         _ => {}
     }
 }
@@ -77,18 +83,10 @@ fn ipv4(bytes: &[u8]) {
     transport(header.protocol(), payload);
 }
 
-fn ipv6(bytes: &[u8]) {
-    let Ok((header, payload)) = Ipv6Header::parse(bytes) else {
-        return;
-    };
-    assert_eq!(payload.len(), header.payload_len());
-    assert_eq!(Ipv6Header::new(&header.fields()), *header);
-    transport(header.next_header, payload);
-}
-
 fn transport(protocol: Protocol, payload: &[u8]) {
     match protocol {
         Protocol::ICMP => icmpv4(payload),
+        Protocol::IGMP => ipv6::igmp(payload),
         Protocol::TCP => tcp(payload),
         Protocol::UDP => udp(payload),
         _ => {}
@@ -117,6 +115,9 @@ fn icmpv4(bytes: &[u8]) {
 fn udp(bytes: &[u8]) {
     if let Ok((header, payload)) = UdpHeader::parse(bytes) {
         assert_eq!(payload.len(), header.payload_len());
+    }
+    if let Ok((_, covered)) = UdpHeader::parse_lite(bytes, bytes.len()) {
+        assert!(covered >= UdpHeader::LEN && covered <= bytes.len());
     }
 }
 
