@@ -186,6 +186,16 @@ impl Host {
         self.net.disclaim(interface, address)
     }
 
+    /// Whether an address is still being probed: neither in use nor given up.
+    pub fn is_probing(&self, interface: InterfaceId, address: Cidr) -> bool {
+        self.net.is_probing(interface, address)
+    }
+
+    /// Changes the MTU of an interface, in bytes. EINVAL below 68 (RFC 791) and on `lo`, ENODEV.
+    pub fn set_mtu(&mut self, interface: InterfaceId, mtu: u16) -> crate::Result<()> {
+        self.net.set_mtu(interface, mtu)
+    }
+
     /// Adds a route. ENODEV, EINVAL; EADDRINUSE if there is an equal one.
     pub fn add_route(&mut self, route: RouteEntry) -> crate::Result<()> {
         self.net.add_route(route)

@@ -154,6 +154,9 @@ pub struct InterfaceInfo<'a> {
     pub statistics: InterfaceStatistics,
 }
 
+/// Every link carries so many bytes whole (RFC 791).
+pub(crate) const SMALLEST_MTU: u16 = 68;
+
 /// The MTU of `lo`. What routes tell of it is 65,535: no IPv4 packet is longer.
 pub(crate) const LOOPBACK_MTU: u32 = 65_536;
 
@@ -276,8 +279,8 @@ impl Interface {
 impl InterfaceConfig {
     /// Whether an interface can be made so. EINVAL.
     pub(crate) fn check(&self) -> Result<()> {
-        // RFC 791: every link carries 68 bytes whole.
-        let sane = self.mtu >= 68 && self.medium != Medium::Loopback && self.addresses.iter().all(Cidr::is_valid);
+        let sane =
+            self.mtu >= SMALLEST_MTU && self.medium != Medium::Loopback && self.addresses.iter().all(Cidr::is_valid);
         if sane { Ok(()) } else { Err(Error::InvalidArgument) }
     }
 }

@@ -35,7 +35,7 @@ use wireway_wire::{Ipv4Header, Sum};
 
 use crate::counters::{Counters, DropReason};
 use crate::event::Events;
-use crate::interface::{Cidr, Interface};
+use crate::interface::{Cidr, Interface, SMALLEST_MTU};
 use crate::rng::{Map, Rng};
 use crate::timer::{TimerKey, Timers};
 use crate::{Error, InterfaceConfig, InterfaceId, Result, Settings, Usage};
@@ -255,6 +255,17 @@ impl Net {
             self.claim(now, id, cidr, config.probe)?;
         }
         Ok(id)
+    }
+
+    /// Changes the MTU of an interface. EINVAL, ENODEV.
+    pub fn set_mtu(&mut self, id: InterfaceId, mtu: u16) -> Result<()> {
+        let at = self.interfaces.get_mut(usize::from(id.0)).ok_or(Error::NoDevice)?;
+        if mtu < SMALLEST_MTU || id == InterfaceId::LOOPBACK {
+            return Err(Error::InvalidArgument);
+        }
+        at.mtu = mtu.into();
+        self.destinations.clear();
+        Ok(())
     }
 
     pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {

@@ -49,6 +49,9 @@ pub struct Settings {
     pub neigh_unres_qlen: usize,
     /// net.ipv4.neigh.default.gc_thresh3: neighbours at most.
     pub neigh_gc_thresh3: usize,
+    /// How long an address is probed at most before it is used. RFC 5227 §2.1.1 asks for seven seconds; the times between its probes keep
+    /// their proportions (no sysctl: a DHCP client's business on Linux, where systemd-networkd takes 200 ms).
+    pub address_probe_time: Duration,
     /// net.ipv4.conf.all.arp_notify: announce addresses when an interface comes up, even without probing.
     pub arp_notify: bool,
     /// net.core.netdev_max_backlog: packets that wait on `lo`.
@@ -127,6 +130,7 @@ impl Default for Settings {
             neigh_locktime: Duration::from_secs(1),
             neigh_unres_qlen: 101,
             neigh_gc_thresh3: 1024,
+            address_probe_time: Duration::from_secs(7),
             arp_notify: false,
             netdev_max_backlog: 1000,
             netdev_budget: 300,

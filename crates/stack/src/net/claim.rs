@@ -16,7 +16,8 @@ use crate::interface::Cidr;
 use crate::timer::{Timer, TimerKey};
 use crate::{Error, InterfaceId, Result};
 
-// RFC 5227 §1.1.
+// RFC 5227 §1.1. Those of probing add up to seven seconds at most, and are scaled to the setting.
+const PROBE_TIME: Duration = Duration::from_secs(7);
 const PROBE_WAIT: Duration = Duration::from_secs(1);
 const PROBE_NUM: u8 = 3;
 const PROBE_MIN: Duration = Duration::from_secs(1);
@@ -71,7 +72,7 @@ impl Net {
         if !matches!(state, State::Probing(_)) {
             self.install_address(interface, cidr);
         }
-        let wait = self.between(Duration::ZERO, PROBE_WAIT);
+        let wait = self.between(Duration::ZERO, self.scaled(PROBE_WAIT));
         let next = if matches!(state, State::Probing(_)) { now + wait } else { now };
         let at = self.interfaces.get_mut(usize::from(interface.0)).ok_or(Error::NoDevice)?;
         if let IpAddr::V4(address) = cidr.address {
@@ -88,6 +89,18 @@ impl Net {
         at.claims.claims.retain(|claim| claim.cidr != cidr);
         let claimed = at.claims.claims.len() < before;
         if self.remove_address(interface, cidr) || claimed { Ok(()) } else { Err(Error::AddressNotAvailable) }
+    }
+
+    /// Whether an address is being probed.
+    pub fn is_probing(&self, interface: InterfaceId, cidr: Cidr) -> bool {
+        let claims = self.interface(interface).map(|at| &at.claims.claims[..]).unwrap_or_default();
+        claims.iter().any(|claim| claim.cidr == cidr && matches!(claim.state, State::Probing(_)))
+    }
+
+    /// One of the times of probing, as the setting wants it.
+    fn scaled(&self, time: Duration) -> Duration {
+        let millis = time.as_millis() * self.settings.address_probe_time.as_millis() / PROBE_TIME.as_millis();
+        Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
     }
 
     fn between(&mut self, from: Duration, to: Duration) -> Duration {
@@ -109,8 +122,9 @@ impl Net {
     pub(super) fn on_claim_timer(&mut self, now: Instant, interface: InterfaceId) {
         let mut pause = [Duration::ZERO; PROBE_NUM as usize + 1];
         for pause in &mut pause {
-            *pause = self.between(PROBE_MIN, PROBE_MAX);
+            *pause = self.between(self.scaled(PROBE_MIN), self.scaled(PROBE_MAX));
         }
+        let last_wait = self.scaled(ANNOUNCE_WAIT);
         let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
         let Some(mac) = at.mac() else { return };
         let mut packets = Vec::new();
@@ -121,7 +135,7 @@ impl Net {
                     packets.push(ArpPacket::probe(mac, claim.address));
                     claim.state = State::Probing(sent + 1);
                     let last = sent + 1 == PROBE_NUM;
-                    claim.next = now + if last { ANNOUNCE_WAIT } else { pause[usize::from(sent)] };
+                    claim.next = now + if last { last_wait } else { pause[usize::from(sent)] };
                 }
                 State::Probing(_) => {
                     install.push(claim.cidr);
