@@ -7,10 +7,10 @@
 use core::net::IpAddr;
 
 use wireway_packet::{Instant, Packet};
-use wireway_wire::{EthernetHeader, MacAddr, Protocol};
+use wireway_wire::{EtherType, EthernetHeader, MacAddr, Protocol};
 
 use crate::interface::{Cidr, Interface, InterfaceInfo};
-use crate::net::{IcmpError, IcmpInbound, Inbound, LinkDestination, NeighbourInfo, Net, RouteEntry};
+use crate::net::{IcmpError, IcmpInbound, Inbound, IpHeader, LinkDestination, NeighbourInfo, Net, RouteEntry};
 use crate::raw::Raw;
 use crate::socket::SocketFamily;
 use crate::socket::redirect::Redirects;
@@ -29,7 +29,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// A host with only `lo` (127.0.0.1/8, MTU 65,536). All its randomness comes from `seed`.
+    /// A host with only `lo` (127.0.0.1/8 and ::1, MTU 65,536). All its randomness comes from `seed`.
     pub fn new(settings: Settings, seed: [u8; 32]) -> Host {
         let mut net = Net::new(settings, seed);
         let tcp = Tcp::new(&mut net);
@@ -46,21 +46,46 @@ impl Host {
 
     /// Takes in one frame that `interface` received.
     pub fn receive(&mut self, now: Instant, interface: InterfaceId, packet: Packet) {
-        if let Some((link, frame)) = self.net.receive_frame(now, interface, packet) {
-            self.receive_ip(now, interface, link, EthernetHeader::LEN, frame);
+        match self.net.receive_frame(now, interface, packet) {
+            Some((link, EtherType::IPV4, frame)) => {
+                self.receive_ipv4(now, interface, link, EthernetHeader::LEN, frame);
+            }
+            Some((link, _, frame)) => self.receive_ipv6(now, interface, link, EthernetHeader::LEN, frame),
+            None => {}
         }
     }
 
-    /// Takes in an IP packet that begins `skip` bytes into `packet`. What becomes of it is built in one place, not moved about.
-    fn receive_ip(&mut self, now: Instant, interface: InterfaceId, link: LinkDestination, skip: usize, packet: Packet) {
+    /// Takes in an IPv4 packet that begins `skip` bytes into `packet`. What becomes of it is built in one place, not moved about.
+    fn receive_ipv4(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        link: LinkDestination,
+        skip: usize,
+        packet: Packet,
+    ) {
         let Some(mut inbound) = self.net.receive_ipv4(now, interface, link, skip, packet) else { return };
-        if inbound.header.is_fragment() {
-            match self.net.reassemble(now, inbound.take()) {
+        if matches!(inbound.header, IpHeader::V4(header) if header.is_fragment()) {
+            match self.net.reassemble_ipv4(now, inbound.take()) {
                 Some(whole) => inbound = whole,
                 None => return,
             }
         }
         self.dispatch(now, &mut inbound);
+    }
+
+    /// The same of IPv6.
+    fn receive_ipv6(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        link: LinkDestination,
+        skip: usize,
+        packet: Packet,
+    ) {
+        if let Some(mut inbound) = self.net.receive_ipv6(now, interface, link, skip, packet) {
+            self.dispatch(now, &mut inbound);
+        }
     }
 
     /// Hands a packet to its protocol: TCP takes of it what it wants, others all of it.
@@ -74,15 +99,17 @@ impl Host {
     }
 
     fn dispatch_datagram(&mut self, now: Instant, inbound: Inbound, copied: bool) {
-        match Protocol(inbound.protocol) {
-            Protocol::UDP => self.udp.receive(&mut self.net, now, inbound),
-            Protocol::ICMP => match self.net.receive_icmp(now, inbound, copied) {
-                Some(IcmpInbound::EchoReply(inbound)) => self.raw.receive_echo_reply(&mut self.net, inbound, copied),
-                Some(IcmpInbound::Error(error)) => self.dispatch_error(now, &error.get()),
-                None => {}
-            },
-            _ if copied => {}
-            _ => self.net.refuse_protocol(now, inbound),
+        let icmp = match (Protocol(inbound.protocol), &inbound.header) {
+            (Protocol::UDP, _) => return self.udp.receive(&mut self.net, now, inbound),
+            (Protocol::ICMP, IpHeader::V4(_)) => self.net.receive_icmp(now, inbound, copied),
+            (Protocol::ICMPV6, IpHeader::V6(_)) => self.net.receive_icmpv6(now, inbound, copied),
+            _ if copied => return,
+            _ => return self.net.refuse_protocol(now, inbound),
+        };
+        match icmp {
+            Some(IcmpInbound::EchoReply(inbound)) => self.raw.receive_echo_reply(&mut self.net, inbound, copied),
+            Some(IcmpInbound::Error(error)) => self.dispatch_error(now, &error.get()),
+            None => {}
         }
     }
 
@@ -128,7 +155,12 @@ impl Host {
     fn receive_looped(&mut self, now: Instant) {
         for _ in 0..self.net.settings.netdev_budget.max(1) {
             let Some(packet) = self.net.take_looped() else { break };
-            self.receive_ip(now, InterfaceId::LOOPBACK, LinkDestination::Host, 0, packet);
+            let (lo, link) = (InterfaceId::LOOPBACK, LinkDestination::Host);
+            let v6 = packet.parts().next().and_then(|part| part.first()).is_some_and(|first| first >> 4 == 6);
+            match v6 {
+                true => self.receive_ipv6(now, lo, link, 0, packet),
+                false => self.receive_ipv4(now, lo, link, 0, packet),
+            }
         }
     }
 

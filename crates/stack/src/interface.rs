@@ -1,6 +1,6 @@
 //! Interfaces: what a host knows of each of its nics, and the queue of packets to transmit by it.
 
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use wireway_packet::software::{Segmenter, complete_checksum};
 use wireway_packet::{Packet, PacketQueue};
@@ -32,7 +32,7 @@ impl Cidr {
     pub fn network(&self) -> IpAddr {
         match self.address {
             IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & mask32(self.prefix_len)).into(),
-            IpAddr::V6(ip) => core::net::Ipv6Addr::from_bits(ip.to_bits() & mask128(self.prefix_len)).into(),
+            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & mask128(self.prefix_len)).into(),
         }
     }
 
@@ -235,6 +235,14 @@ impl Interface {
     pub fn source_for(&self, neighbour: IpAddr) -> Option<IpAddr> {
         let family = || self.addresses.iter().filter(|cidr| cidr.address.is_ipv4() == neighbour.is_ipv4());
         family().find(|cidr| cidr.contains(neighbour)).or_else(|| family().next()).map(|cidr| cidr.address)
+    }
+
+    /// The addresses of IPv6 by which the host is asked for: in use, or on the way to it.
+    pub fn v6_addresses(&self) -> impl Iterator<Item = Ipv6Addr> + '_ {
+        self.addresses.iter().filter_map(|cidr| match cidr.address {
+            IpAddr::V6(address) => Some(address),
+            IpAddr::V4(_) => None,
+        })
     }
 
     /// Puts a frame into the transmit queue, or gives it back if the queue is full: the newest is dropped.

@@ -8,30 +8,39 @@
 //! | `ethernet.rs` | frames in and out |
 //! | `arp.rs`, `claim.rs` | ARP; probing, announcing and defending own addresses |
 //! | `neighbour.rs` | the cache of next hops' MAC addresses, and packets that wait for one |
-//! | `ipv4.rs`, `template.rs` | IPv4 in and out, and `lo`; the short way out |
-//! | `fragment.rs`, `reassembly.rs`, `ident.rs` | fragments, and IP identification |
+//! | `ipv4.rs`, `ipv6.rs`, `accepted.rs` | IPv4 and IPv6 in; which addresses are taken |
+//! | `output.rs`, `header.rs`, `template.rs` | both out, and `lo`; their headers; the short way out |
+//! | `fragment.rs`, `reassembly.rs`, `ident.rs`, `flow_label.rs` | fragments, IP identification, flow labels |
 //! | `route.rs`, `path_mtu.rs` | local addresses, routes, and what is known of a destination |
-//! | `icmp.rs`, `limit.rs` | ICMP in and out, and its rate limits |
+//! | `icmp.rs`, `icmpv6.rs` | ICMP in, a file a family |
+//! | `icmp_out.rs`, `limit.rs` | ICMP out, and its rate limits |
 
+mod accepted;
 mod arp;
 pub(crate) mod claim;
 mod ethernet;
+mod flow_label;
 mod fragment;
+mod header;
 mod icmp;
+mod icmp_out;
+mod icmpv6;
 mod ident;
 mod ipv4;
+mod ipv6;
 mod limit;
 mod neighbour;
+mod output;
 mod path_mtu;
 mod reassembly;
 mod route;
 mod template;
 
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::VecDeque;
 
 use wireway_packet::{Checksum, Instant, Packet};
-use wireway_wire::{Ipv4Header, Sum};
+use wireway_wire::Sum;
 
 use crate::counters::{Counters, DropReason};
 use crate::event::Events;
@@ -41,13 +50,15 @@ use crate::timer::{TimerKey, Timers};
 use crate::{Error, InterfaceConfig, InterfaceId, Result, Settings, Usage};
 
 pub(crate) use ethernet::LinkDestination;
-pub(crate) use icmp::IcmpInbound;
+pub(crate) use header::IpHeader;
+pub(crate) use icmp_out::{Complaint, IcmpInbound, quote_again};
 pub use neighbour::{NeighbourInfo, NeighbourState};
 pub use route::RouteEntry;
 pub(crate) use template::Path;
 
+use accepted::AcceptedCache;
+use flow_label::FlowLabels;
 use ident::Idents;
-use ipv4::AcceptedCache;
 use limit::IcmpLimits;
 use neighbour::Neighbours;
 use path_mtu::PathMtus;
@@ -69,11 +80,13 @@ pub(crate) struct Net {
     /// Directed broadcast addresses, likewise.
     broadcasts: Map<Ipv4Addr, u32>,
     destinations: DestinationCache,
-    accepted: AcceptedCache,
+    accepted_v4: AcceptedCache<Ipv4Addr>,
+    accepted_v6: AcceptedCache<Ipv6Addr>,
     path_mtus: PathMtus,
     neighbours: Neighbours,
     reassembly: Reassembly,
     idents: Idents,
+    flow_labels: FlowLabels,
     icmp_limits: IcmpLimits,
     /// What is on `lo`: packets from their IP header on.
     backlog: VecDeque<Packet>,
@@ -88,7 +101,9 @@ pub(crate) struct IpMeta {
     pub protocol: u8,
     pub ttl: u8,
     pub tos: u8,
-    /// Set DF (IPv4). It is left out where the path's MTU is below the least believed one.
+    /// The flow label of IPv6, of [`Net::flow_label`].
+    pub flow_label: u32,
+    /// Do not fragment; IPv4 sets DF. It is left out where the path's MTU is below the least believed one.
     pub dont_fragment: bool,
     /// Let the interface's MTU be the limit, not what ICMP told of the path (IP_PMTUDISC_PROBE).
     pub ignore_path_mtu: bool,
@@ -114,8 +129,8 @@ pub(crate) struct Inbound {
     pub local: bool,
     pub packet: Packet,
     /// The IP header as it came, for quotation.
-    pub header: Ipv4Header,
-    /// Its options.
+    pub header: IpHeader,
+    /// What stood between it and the transport: IPv4's options, IPv6's extension headers.
     pub options: Option<Box<[u8]>>,
 }
 
@@ -127,7 +142,7 @@ impl Inbound {
 
     /// The sum of the transport's pseudo header.
     pub fn pseudo(&self) -> Sum {
-        self.header.pseudo(self.packet.len() as u32)
+        self.header.pseudo(self.protocol, self.packet.len() as u32)
     }
 
     /// Whether the transport's checksum over the whole packet is right. Does not look where a device did, or where the
@@ -208,6 +223,7 @@ impl IpMeta {
             protocol,
             ttl,
             tos: 0,
+            flow_label: 0,
             dont_fragment: false,
             ignore_path_mtu: false,
             confirm: false,
@@ -230,16 +246,19 @@ impl Net {
             local_addresses: rng.map(),
             broadcasts: rng.map(),
             destinations: DestinationCache::new(&mut rng),
-            accepted: AcceptedCache::new(),
+            accepted_v4: AcceptedCache::new(),
+            accepted_v6: AcceptedCache::new(),
             path_mtus: PathMtus::new(&mut rng),
             neighbours: Neighbours::new(&mut rng),
             reassembly: Reassembly::new(&mut rng),
             idents: Idents::new(&mut rng),
+            flow_labels: FlowLabels::new(&mut rng),
             icmp_limits: IcmpLimits::new(&mut rng),
             backlog: VecDeque::new(),
             rng,
         };
         net.install_address(InterfaceId::LOOPBACK, Cidr { address: Ipv4Addr::LOCALHOST.into(), prefix_len: 8 });
+        net.install_address(InterfaceId::LOOPBACK, Cidr { address: Ipv6Addr::LOCALHOST.into(), prefix_len: 128 });
         net
     }
 

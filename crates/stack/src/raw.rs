@@ -153,7 +153,7 @@ impl Raw {
         let common = &mut socket.common;
         common.check_send()?;
         let peer = match (peer, common.peer) {
-            (Some(peer), _) => to_destination(common.domain, common.options.v6_only, peer)?,
+            (Some(peer), _) => to_v4_destination(common, peer)?,
             (None, Some(peer)) => peer,
             (None, None) => return Err(Error::DestinationRequired),
         };
@@ -298,7 +298,7 @@ impl Raw {
     pub fn connect(&mut self, net: &mut Net, _now: Instant, id: SocketId, peer: SocketAddr) -> Result<()> {
         let socket = self.get_mut(id)?;
         let common = &socket.common;
-        let peer = to_destination(common.domain, common.options.v6_only, peer)?;
+        let peer = to_v4_destination(common, peer)?;
         let route = net.route(peer.ip(), common.options.bind_to_device)?;
         if route.kind == RouteKind::Broadcast && !common.options.broadcast {
             return Err(Error::AccessDenied);
@@ -384,6 +384,12 @@ impl Raw {
     pub fn options(&self, id: SocketId) -> Result<SocketOptions> {
         self.get(id).map(|socket| socket.common.options)
     }
+}
+
+/// IPv6 destinations are ENETUNREACH: these sockets carry IPv4.
+fn to_v4_destination(common: &DatagramSocket, peer: SocketAddr) -> Result<SocketAddr> {
+    let peer = to_destination(common.domain, common.options.v6_only, peer)?;
+    if peer.is_ipv4() { Ok(peer) } else { Err(Error::NetworkUnreachable) }
 }
 
 fn remove<K: core::hash::Hash + Eq>(table: &mut Map<K, Indices>, key: K, index: u32) {

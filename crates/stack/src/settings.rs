@@ -7,6 +7,8 @@ use core::time::Duration;
 pub struct Settings {
     /// net.ipv4.ip_default_ttl
     pub ip_default_ttl: u8,
+    /// net.ipv6.conf.all.hop_limit
+    pub ipv6_hop_limit: u8,
     /// net.ipv4.ip_local_port_range: ports that are picked for sockets that asked for none, ends included.
     pub ip_local_port_range: (u16, u16),
     /// net.ipv4.ip_nonlocal_bind: bind to addresses that no interface has.
@@ -15,6 +17,8 @@ pub struct Settings {
     pub ipfrag_high_thresh: usize,
     /// net.ipv4.ipfrag_time: how long fragments wait for the others.
     pub ipfrag_time: Duration,
+    /// net.ipv6.ip6frag_time: the same of IPv6 (RFC 8200 §4.5); [`ipfrag_high_thresh`](Self::ipfrag_high_thresh) is for both.
+    pub ip6frag_time: Duration,
     /// net.ipv4.route.min_pmtu: the least path MTU that is believed, in bytes.
     pub ip_rt_min_pmtu: u16,
     /// net.ipv4.route.mtu_expires: how long a learnt path MTU is used.
@@ -23,7 +27,11 @@ pub struct Settings {
     pub icmp_echo_ignore_all: bool,
     /// net.ipv4.icmp_echo_ignore_broadcasts
     pub icmp_echo_ignore_broadcasts: bool,
-    /// net.ipv4.icmp_ratelimit: the least time between two ICMP messages to one destination; zero turns the limit off.
+    /// net.ipv6.icmp.echo_ignore_all
+    pub icmpv6_echo_ignore_all: bool,
+    /// net.ipv6.icmp.echo_ignore_multicast
+    pub icmpv6_echo_ignore_multicast: bool,
+    /// net.ipv4.icmp_ratelimit, for ICMPv6 too: the least time between two ICMP messages to one destination; zero turns the limit off.
     pub icmp_ratelimit: Duration,
     /// net.ipv4.icmp_ratemask: the ICMP types that are limited, as bits.
     pub icmp_ratemask: u32,
@@ -109,14 +117,18 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             ip_default_ttl: 64,
+            ipv6_hop_limit: 64,
             ip_local_port_range: (32_768, 60_999),
             ip_nonlocal_bind: false,
             ipfrag_high_thresh: 4 << 20,
             ipfrag_time: Duration::from_secs(30),
+            ip6frag_time: Duration::from_secs(60),
             ip_rt_min_pmtu: 552,
             ip_rt_mtu_expires: Duration::from_secs(600),
             icmp_echo_ignore_all: false,
             icmp_echo_ignore_broadcasts: true,
+            icmpv6_echo_ignore_all: false,
+            icmpv6_echo_ignore_multicast: false,
             icmp_ratelimit: Duration::from_secs(1),
             icmp_ratemask: 6168,
             icmp_msgs_per_sec: 1000,

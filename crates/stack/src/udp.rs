@@ -2,18 +2,18 @@
 
 mod table;
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 use slab::Slab;
 use wireway_packet::software::UDP_CHECKSUM_OFFSET;
 use wireway_packet::{Checksum, Instant, Packet};
 use wireway_wire::zerocopy::IntoBytes;
-use wireway_wire::{Icmpv4Type, Ipv4Fields, Ipv4Header, Protocol, Sum, UdpHeader};
+use wireway_wire::{Ipv4Header, Ipv6Header, Protocol, Sum, UdpHeader};
 
 use crate::counters::{Counter, DropReason};
 use crate::event::Ready;
-use crate::net::{IcmpError, Inbound, IpMeta, Net, RouteKind};
-use crate::socket::address::{to_bind, to_destination, unspecified};
+use crate::net::{Complaint, IcmpError, Inbound, IpMeta, Net, RouteKind, quote_again};
+use crate::socket::address::{scope, to_bind, to_destination, unspecified};
 use crate::socket::datagram::DatagramSocket;
 use crate::socket::port::{Binding, Ports, Rules};
 use crate::socket::{
@@ -24,8 +24,10 @@ use crate::{Error, MtuDiscover, Result};
 
 use table::{Key, Place, Table};
 
-/// The longest payload: IP's 65,535 bytes without the headers.
-const MAX_PAYLOAD: usize = 65_535 - Ipv4Header::LEN - UdpHeader::LEN;
+/// The longest payload: IP's 65,535 bytes without the headers, where IPv6 does not count its own.
+fn max_payload(v6: bool) -> usize {
+    65_535 - UdpHeader::LEN - if v6 { 0 } else { Ipv4Header::LEN }
+}
 
 /// A socket's port and place, as far as it has them.
 #[derive(Default)]
@@ -83,15 +85,18 @@ impl Udp {
 
     pub fn receive(&mut self, net: &mut Net, _now: Instant, mut inbound: Inbound) {
         let len = inbound.packet.len();
+        let v6 = inbound.header.is_v6();
         let head = inbound.packet.pullup(UdpHeader::LEN).map(|head| &*head).unwrap_or_default();
         let Ok(&header) = UdpHeader::parse_head(head, len) else {
-            net.counters.count(Counter::UdpInErrors);
+            net.counters.count(Counter::UdpInErrors.of_family(v6));
             return net.drop_packet(DropReason::UdpMalformed, inbound.packet);
         };
         inbound.packet.truncate(header.length.get().into());
-        if header.has_checksum() && !inbound.checksum_is_valid() {
-            net.counters.count(Counter::UdpInCsumErrors);
-            net.counters.count(Counter::UdpInErrors);
+        // RFC 8200 §8.1: with IPv6 there must be one (no socket asks for RFC 6935's exception).
+        let valid = if header.has_checksum() { inbound.checksum_is_valid() } else { !v6 };
+        if !valid {
+            net.counters.count(Counter::UdpInCsumErrors.of_family(v6));
+            net.counters.count(Counter::UdpInErrors.of_family(v6));
             return net.drop_packet(DropReason::UdpChecksum, inbound.packet);
         }
         let key = Key {
@@ -106,7 +111,7 @@ impl Udp {
         match self.table.find(&self.sockets, &key) {
             Some(index) => self.deliver(net, inbound, &key, index),
             None => {
-                net.counters.count(Counter::UdpNoPorts);
+                net.counters.count(Counter::UdpNoPorts.of_family(v6));
                 net.refuse_port(_now, inbound);
             }
         }
@@ -115,7 +120,7 @@ impl Udp {
     fn receive_group(&mut self, net: &mut Net, inbound: Inbound, key: &Key) {
         let all = self.table.find_all(&self.sockets, key);
         let Some((&last, others)) = all.split_last() else {
-            net.counters.count(Counter::UdpIgnoredMulti);
+            net.counters.count(Counter::UdpIgnoredMulti.of_family(inbound.header.is_v6()));
             return net.drop_packet(DropReason::NoSocket, inbound.packet);
         };
         for &index in others {
@@ -127,12 +132,13 @@ impl Udp {
 
     fn deliver(&mut self, net: &mut Net, mut inbound: Inbound, key: &Key, index: u32) {
         let Some(socket) = self.sockets.get_mut(index as usize) else { return };
+        let v6 = inbound.header.is_v6();
         inbound.packet.trim_front(UdpHeader::LEN);
         if socket.enqueue(net, inbound, key.peer.port(), key.local.port()) {
-            net.counters.count(Counter::UdpInDatagrams);
+            net.counters.count(Counter::UdpInDatagrams.of_family(v6));
         } else {
-            net.counters.count(Counter::UdpRcvbufErrors);
-            net.counters.count(Counter::UdpInErrors);
+            net.counters.count(Counter::UdpRcvbufErrors.of_family(v6));
+            net.counters.count(Counter::UdpInErrors.of_family(v6));
         }
     }
 
@@ -146,7 +152,7 @@ impl Udp {
             own: net.is_local(error.source),
         };
         let Some(index) = self.table.find(&self.sockets, &key) else {
-            return net.counters.count(Counter::IcmpInErrors);
+            return net.counters.count(Counter::IcmpInErrors.of_family(error.source.is_ipv6()));
         };
         let Some(socket) = self.sockets.get_mut(index as usize) else { return };
         let payload = error.quoted.get(UdpHeader::LEN..).unwrap_or_default();
@@ -174,7 +180,8 @@ impl Udp {
         if peer.port() == 0 {
             return Err(Error::InvalidArgument);
         }
-        if data.len() > MAX_PAYLOAD {
+        let v6 = peer.is_ipv6();
+        if data.len() > max_payload(v6) {
             return Err(Error::MessageTooLong);
         }
         if source.is_none_or(|source| source.port() == 0) {
@@ -182,7 +189,8 @@ impl Udp {
         }
         let socket = self.get(id)?;
         let options = &socket.options;
-        let route = net.route(peer.ip(), options.bind_to_device)?;
+        let device = scope(net, &peer, options.bind_to_device)?;
+        let route = net.route(peer.ip(), device)?;
         if route.kind == RouteKind::Broadcast && !options.broadcast {
             return Err(Error::AccessDenied);
         }
@@ -199,28 +207,34 @@ impl Udp {
         }
         let len = UdpHeader::LEN + data.len();
         let multicast = route.kind == RouteKind::Multicast;
-        let default_ttl = if multicast { 1 } else { net.settings.ip_default_ttl };
+        let default_ttl = if multicast { 1 } else { net.default_hops(peer.ip(), device) };
+        let header_len = if v6 { Ipv6Header::LEN } else { Ipv4Header::LEN };
+        let ports = (local.port(), peer.port());
         let meta = IpMeta {
             tos: options.tos,
-            dont_fragment: socket.dont_fragment(&route, Ipv4Header::LEN + len)?,
+            flow_label: net.flow_label(local.ip(), peer.ip(), Protocol::UDP.0, ports),
+            dont_fragment: socket.dont_fragment(&route, header_len + len)?,
             ignore_path_mtu: options.mtu_discover == MtuDiscover::Probe,
-            interface: options.bind_to_device,
+            interface: device,
             ..IpMeta::new(local.ip(), peer.ip(), Protocol::UDP.0, options.ttl.unwrap_or(default_ttl))
         };
         let receive_errors = options.receive_errors;
         let mut packet = Packet::copy_from(data);
         let mut header = UdpHeader::new(local.port(), peer.port(), len as u16);
-        if let (IpAddr::V4(from), IpAddr::V4(to)) = (local.ip(), peer.ip()) {
-            header.checksum.set(Sum::pseudo_v4(from, to, Protocol::UDP, len as u32).fold());
-        }
+        let pseudo = match (local.ip(), peer.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => Sum::pseudo_v4(from, to, Protocol::UDP, len as u32),
+            (IpAddr::V6(from), IpAddr::V6(to)) => Sum::pseudo_v6(from, to, Protocol::UDP, len as u32),
+            _ => return Err(Error::NetworkUnreachable),
+        };
+        header.checksum.set(pseudo.fold());
         packet.prepend(UdpHeader::LEN).copy_from_slice(header.as_bytes());
         packet.offload_mut().checksum = Checksum::Partial { start: 0, offset: UDP_CHECKSUM_OFFSET };
-        net.counters.count(Counter::UdpOutDatagrams);
+        net.counters.count(Counter::UdpOutDatagrams.of_family(v6));
         match net.send_ip(now, &meta, packet) {
             Ok(()) => Ok(data.len()),
             // Dropped at a full queue, which was counted: as on Linux the program does not hear of it, unless it wants to.
             Err(Error::NoBuffers) => {
-                net.counters.count(Counter::UdpSndbufErrors);
+                net.counters.count(Counter::UdpSndbufErrors.of_family(v6));
                 if receive_errors { Err(Error::NoBuffers) } else { Ok(data.len()) }
             }
             Err(error) => Err(error),
@@ -241,7 +255,7 @@ impl Udp {
         if !socket.options.transparent {
             return Err(Error::NotPermitted);
         }
-        let len = UdpHeader::LEN + datagram.len.min(MAX_PAYLOAD);
+        let len = UdpHeader::LEN + datagram.len.min(max_payload(datagram.source.is_ipv6()));
         let header = UdpHeader::new(datagram.source.port(), datagram.destination.port(), len as u16);
         send_unreachable(net, now, datagram, Protocol::UDP, header.as_bytes(), len, why)
     }
@@ -264,7 +278,10 @@ impl Udp {
             return Err(Error::InvalidArgument);
         }
         let options = socket.options;
+        let device = scope(net, &address, options.bind_to_device)?;
         let address = to_bind(net, socket.domain, options.v6_only, options.transparent, address)?;
+        let options = SocketOptions { bind_to_device: device, ..options };
+        socket.options = options;
         if options.transparent && address.port() == 0 {
             socket.local = address;
             held.address = Some(address.ip());
@@ -325,7 +342,8 @@ impl Udp {
     pub fn connect(&mut self, net: &mut Net, _now: Instant, id: SocketId, peer: SocketAddr) -> Result<()> {
         let (socket, _) = self.parts(id)?;
         let peer = to_destination(socket.domain, socket.options.v6_only, peer)?;
-        let route = net.route(peer.ip(), socket.options.bind_to_device)?;
+        let device = scope(net, &peer, socket.options.bind_to_device)?;
+        let route = net.route(peer.ip(), device)?;
         if route.kind == RouteKind::Broadcast && !socket.options.broadcast {
             return Err(Error::AccessDenied);
         }
@@ -333,6 +351,7 @@ impl Udp {
         let (socket, held) = self.parts(id)?;
         let bound = held.address.filter(|ip| !ip.is_unspecified());
         socket.local.set_ip(bound.unwrap_or(route.source));
+        socket.options.bind_to_device = device;
         socket.peer = Some(peer);
         let place = Place::Connected { local: socket.local, peer };
         self.replace(id, Some(place));
@@ -449,25 +468,10 @@ pub(crate) fn send_unreachable(
     len: usize,
     why: Unreachable,
 ) -> Result<()> {
-    let v4 = |address: SocketAddr| match address.ip() {
-        IpAddr::V4(ip) => Ok(ip),
-        IpAddr::V6(ip) => ip.to_ipv4_mapped().ok_or(Error::InvalidArgument),
-    };
-    let (src, dst): (Ipv4Addr, Ipv4Addr) = (v4(datagram.source)?, v4(datagram.destination)?);
-    let fields = Ipv4Fields {
-        tos: datagram.tos,
-        payload_len: len.min(usize::from(u16::MAX) - Ipv4Header::LEN) as u16,
-        ident: 0,
-        dont_fragment: true,
-        more_fragments: false,
-        fragment_offset: 0,
-        ttl: datagram.ttl,
-        protocol,
-        src,
-        dst,
-    };
-    let mut quote = Packet::copy_from(head.get(..8).unwrap_or(head));
-    quote.prepend(Ipv4Header::LEN).copy_from_slice(Ipv4Header::new(&fields, &[]).as_bytes());
-    net.send_icmp_error(now, quote, Icmpv4Type::DESTINATION_UNREACHABLE, why.code_v4());
+    let canonical = |address: SocketAddr| address.ip().to_canonical();
+    let (source, destination) = (canonical(datagram.source), canonical(datagram.destination));
+    let meta = IpMeta { tos: datagram.tos, ..IpMeta::new(source, destination, protocol.0, datagram.ttl) };
+    let quote = quote_again(&meta, head.get(..8).unwrap_or(head), len).ok_or(Error::InvalidArgument)?;
+    net.complain(now, datagram.interface, quote, Complaint::Unreachable(why));
     Ok(())
 }

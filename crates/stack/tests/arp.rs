@@ -174,7 +174,7 @@ fn frames_for_other_stations_are_dropped() {
     let mut bench = Bench::new();
     bench.receive(&frame(THIRD_MAC, PEER_MAC, EtherType::IPV4, &ping(1, 1, b"")));
     bench.assert_dropped(DropReason::OtherHost, 1);
-    bench.receive(&frame(OUR_MAC, PEER_MAC, EtherType::IPV6, &[0x60; 40]));
+    bench.receive(&frame(OUR_MAC, PEER_MAC, EtherType(0x88cc), &[0x60; 40]));
     bench.assert_dropped(DropReason::UnhandledProtocol, 1);
     assert!(bench.sent().is_empty());
 }

@@ -44,7 +44,7 @@ fn finish(b: &mut Bench, mut peer: Peer, with: &TcpOptions) -> Peer {
     peer
 }
 
-#[test]
+both_families! {
 fn the_accept_queue_is_bounded_and_nothing_is_lost() {
     let mut b = Bench::new(Settings::default());
     let listener = b.listen(80);
@@ -72,7 +72,6 @@ fn the_accept_queue_is_bounded_and_nothing_is_lost() {
 }
 
 /// What happened to a connection while it was given back is told when it is accepted again, and what comes then.
-#[test]
 fn a_connection_that_was_given_back_tells_of_its_data() {
     let mut b = Bench::new(Settings::default());
     let listener = b.listen(80);
@@ -88,7 +87,6 @@ fn a_connection_that_was_given_back_tells_of_its_data() {
     assert!(told(&mut b));
 }
 
-#[test]
 fn the_last_acknowledgement_is_dropped_while_the_queue_is_full() {
     let mut b = Bench::new(Settings::default());
     let listener = b.listen(80);
@@ -120,7 +118,6 @@ fn the_last_acknowledgement_is_dropped_while_the_queue_is_full() {
     assert_eq!(b.recv(id), Ok(b"data".to_vec()));
 }
 
-#[test]
 fn syn_acks_are_repeated_and_given_up() {
     let mut b = Bench::new(Settings::default());
     b.listen(80);
@@ -136,7 +133,6 @@ fn syn_acks_are_repeated_and_given_up() {
     assert_eq!(b.host.usage().tcp_flows, 0);
 }
 
-#[test]
 fn a_flood_gets_cookies_and_honest_peers_get_in() {
     for with in [plain(), syn_options(500), TcpOptions { mss: Some(1300), ..syn_options(9) }] {
         let mut b = Bench::new(Settings::default());
@@ -169,7 +165,6 @@ fn a_flood_gets_cookies_and_honest_peers_get_in() {
     }
 }
 
-#[test]
 fn without_cookies_a_flood_is_dropped() {
     let mut b = Bench::new(Settings { tcp_syncookies: false, ..Settings::default() });
     b.listen(80);
@@ -180,7 +175,6 @@ fn without_cookies_a_flood_is_dropped() {
     assert_eq!(b.host.counters()[Counter::TcpExtTcpReqQFullDrop], 16);
 }
 
-#[test]
 fn half_open_connections_take_resets_and_repeated_syns() {
     let mut b = Bench::new(Settings::default());
     b.listen(80);
@@ -204,7 +198,6 @@ fn half_open_connections_take_resets_and_repeated_syns() {
     assert_eq!(b.host.usage().tcp_half_open, 0);
 }
 
-#[test]
 fn half_open_connections_answer_at_a_limited_rate() {
     let mut b = Bench::new(Settings::default());
     b.listen(80);
@@ -237,7 +230,6 @@ fn half_open_connections_answer_at_a_limited_rate() {
     assert_eq!(b.host.usage().tcp_half_open, 1);
 }
 
-#[test]
 fn a_new_syn_within_the_window_of_a_half_open_connection_ends_it() {
     let mut b = Bench::new(Settings::default());
     let listener = b.listen(80);
@@ -253,7 +245,6 @@ fn a_new_syn_within_the_window_of_a_half_open_connection_ends_it() {
     assert!(b.host.accept(b.now, listener).is_ok());
 }
 
-#[test]
 fn closing_a_listener_resets_what_waits() {
     let mut b = Bench::new(Settings::default());
     let listener = b.listen(80);
@@ -270,7 +261,6 @@ fn closing_a_listener_resets_what_waits() {
     assert_eq!((usage.tcp_sockets, usage.tcp_flows, usage.tcp_half_open), (0, 0, 0));
 }
 
-#[test]
 fn defer_accept_waits_for_data() {
     let mut b = Bench::new(Settings::default());
     let listener = b.listen(80);
@@ -284,7 +274,6 @@ fn defer_accept_waits_for_data() {
     assert_eq!(b.recv(id), Ok(b"GET".to_vec()));
 }
 
-#[test]
 fn held_connections_are_answered_as_decided() {
     for decision in 0..5 {
         let mut b = Bench::new(Settings::default());
@@ -321,13 +310,14 @@ fn held_connections_are_answered_as_decided() {
             assert_eq!((rst.flags, rst.ack, rst.seq), (RST | ACK, 1001, 0));
         }
         b.expect_nothing();
-        assert_eq!(b.host.counters()[Counter::IcmpOutDestUnreachs], u64::from(decision == 3));
+        let counters = b.host.counters();
+        let told = counters[Counter::IcmpOutDestUnreachs] + counters[Counter::Icmp6OutDestUnreachs];
+        assert_eq!(told, u64::from(decision == 3));
         assert_eq!((b.host.usage().tcp_flows, b.host.usage().tcp_sockets), (0, 1));
     }
 }
 
 /// A SYN that is not acceptable may be one of a loop of answers, whatever it carries; data and FIN are not.
-#[test]
 fn answers_to_unacceptable_segments_of_a_half_open_connection_are_limited() {
     for (flags, data, answers) in [(SYN, &b""[..], 1), (SYN, b"data", 1), (ACK, b"", 1), (ACK, b"data", 3)] {
         let mut b = Bench::new(Settings::default());
@@ -345,7 +335,6 @@ fn answers_to_unacceptable_segments_of_a_half_open_connection_are_limited() {
 }
 
 /// Which of two SYN-ACKs is acknowledged cannot be told without timestamps: no round trip is measured (Karn).
-#[test]
 fn a_repeated_syn_ack_measures_nothing() {
     for held in [false, true] {
         for repeated in [false, true] {
@@ -374,7 +363,6 @@ fn a_repeated_syn_ack_measures_nothing() {
     }
 }
 
-#[test]
 fn held_connections_are_bounded_when_accepted_too() {
     let mut b = Bench::new(Settings { tcp_max_syn_backlog: 6, ..Settings::default() });
     let listener = b.listen(80);
@@ -412,7 +400,6 @@ fn held_connections_are_bounded_when_accepted_too() {
     assert_eq!(held.len(), 6);
 }
 
-#[test]
 fn a_refusal_by_icmp_reaches_connect() {
     let mut two = Two::new(LinkConfig::default());
     let listener = two.listen(B, PORT);
@@ -426,14 +413,13 @@ fn a_refusal_by_icmp_reaches_connect() {
     assert_eq!(two.net.host(A).take_error(a), Some(Error::HostUnreachable));
 }
 
-#[test]
 fn shared_ports_spread_connections() {
     let mut b = Bench::new(Settings::default());
     let listeners: Vec<_> = (0..4)
         .map(|_| {
-            let id = b.host.socket(Domain::Inet, Kind::Stream).unwrap();
+            let id = b.host.socket(domain(), Kind::Stream).unwrap();
             b.set(id, SocketOption::ReusePort(true));
-            b.host.bind(id, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80))).unwrap();
+            b.host.bind(id, SocketAddr::from((unspecified(), 80))).unwrap();
             b.host.listen(id, 100).unwrap();
             id
         })
@@ -447,6 +433,7 @@ fn shared_ports_spread_connections() {
     assert_eq!(counts.iter().sum::<usize>(), 80);
     assert!(counts.iter().all(|&n| n >= 5), "{counts:?}");
 }
+}
 
 #[test]
 fn the_more_specific_listener_wins() {
@@ -454,7 +441,7 @@ fn the_more_specific_listener_wins() {
     let any = b.host.socket(Domain::Inet6, Kind::Stream).unwrap();
     b.set(any, SocketOption::ReuseAddress(true));
     b.host.bind(any, SocketAddr::from((Ipv6Addr::UNSPECIFIED, 80))).unwrap();
-    let own = b.host.socket(Domain::Inet, Kind::Stream).unwrap();
+    let own = b.host.socket(domain(), Kind::Stream).unwrap();
     b.set(own, SocketOption::ReuseAddress(true));
     b.host.bind(own, SocketAddr::new(address(1), 80)).unwrap();
     b.host.listen(any, 4).unwrap();
@@ -473,9 +460,9 @@ fn the_more_specific_listener_wins() {
 #[test]
 fn bind_and_listen_errors() {
     let mut b = Bench::new(Settings::default());
-    let at = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let at = |port| SocketAddr::from((unspecified(), port));
     let listener = b.listen(80);
-    let new = |b: &mut Bench| b.host.socket(Domain::Inet, Kind::Stream).unwrap();
+    let new = |b: &mut Bench| b.host.socket(domain(), Kind::Stream).unwrap();
     let id = new(&mut b);
     assert_eq!(b.host.bind(id, at(80)), Err(Error::AddressInUse));
     assert_eq!(b.host.bind(id, SocketAddr::new(address(9), 0)), Err(Error::AddressNotAvailable));
@@ -512,7 +499,7 @@ fn bind_and_listen_errors() {
 #[test]
 fn destinations_that_cannot_be_connected_to() {
     let mut b = Bench::new(Settings::default());
-    let v4 = b.host.socket(Domain::Inet, Kind::Stream).unwrap();
+    let v4 = b.host.socket(domain(), Kind::Stream).unwrap();
     let v6 = b.host.socket(Domain::Inet6, Kind::Stream).unwrap();
     for (id, to, error) in [
         (v4, SocketAddr::from(([10, 0, 0, 255], 1)), Error::NetworkUnreachable),
@@ -529,26 +516,25 @@ fn destinations_that_cannot_be_connected_to() {
     assert_eq!(b.host.take_error(v4), Some(Error::ConnectionRefused));
 }
 
-#[test]
+both_families! {
 fn ports_run_out_and_come_back() {
     let mut b = Bench::new(Settings { ip_local_port_range: (40_000, 40_003), ..Settings::default() });
     let to = SocketAddr::new(address(2), 80);
     let mut open = Vec::new();
     for _ in 0..4 {
-        let id = b.host.socket(Domain::Inet, Kind::Stream).unwrap();
+        let id = b.host.socket(domain(), Kind::Stream).unwrap();
         assert_eq!(b.host.connect(b.now, id, to), Err(Error::InProgress));
         open.push(id);
     }
-    let id = b.host.socket(Domain::Inet, Kind::Stream).unwrap();
+    let id = b.host.socket(domain(), Kind::Stream).unwrap();
     assert_eq!(b.host.connect(b.now, id, to), Err(Error::AddressNotAvailable));
     // Another destination can share the ports.
     assert_eq!(b.host.connect(b.now, id, SocketAddr::new(address(2), 81)), Err(Error::InProgress));
     b.close(open[0]);
-    let id = b.host.socket(Domain::Inet, Kind::Stream).unwrap();
+    let id = b.host.socket(domain(), Kind::Stream).unwrap();
     assert_eq!(b.host.connect(b.now, id, to), Err(Error::InProgress));
 }
 
-#[test]
 fn a_thousand_connections_leave_nothing_behind() {
     let mut two = Two::new(LinkConfig::default());
     let listener = two.listen(B, PORT);
@@ -569,6 +555,7 @@ fn a_thousand_connections_leave_nothing_behind() {
         assert_eq!((usage.tcp_sockets, usage.tcp_flows, usage.tcp_time_wait), (sockets, 0, 0));
     }
 }
+}
 
 #[test]
 fn a_transparent_listener_takes_every_address_and_port() {
@@ -585,20 +572,20 @@ fn a_transparent_listener_takes_every_address_and_port() {
     let mut b = wireway_stack::Host::new(Settings::default(), [9; 32]);
     let mac = wireway_wire::MacAddr([2, 0, 0, 0, 0, 2]);
     let mut config = wireway_stack::InterfaceConfig::ethernet("eth0", mac, 1500);
-    config.addresses.push(wireway_stack::Cidr { address: address(2), prefix_len: 24 });
+    config.addresses.push(wireway_stack::Cidr { address: address(2), prefix_len: prefix_len() });
     config.any_destination = true;
     let ib = b.add_interface(wireway_packet::Instant::ZERO, config).unwrap();
     let (a, b) = (net.add_host(a), net.add_host(b));
     net.connect((a, ia), (b, ib), LinkConfig::default(), LinkConfig::default());
     let now = net.now();
-    let listener = net.host(b).socket(Domain::Inet, Kind::Stream).unwrap();
+    let listener = net.host(b).socket(domain(), Kind::Stream).unwrap();
     net.host(b).set_option(now, listener, SocketOption::Transparent(true)).unwrap();
     net.host(b).set_option(now, listener, SocketOption::HoldIncoming(true)).unwrap();
-    net.host(b).bind(listener, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))).unwrap();
+    net.host(b).bind(listener, SocketAddr::from((unspecified(), 0))).unwrap();
     net.host(b).listen(listener, 16).unwrap();
     for to in ["93.184.216.34:443", "8.8.8.8:53", "10.0.0.2:22", "10.0.0.77:9999"] {
         let to: SocketAddr = to.parse().unwrap();
-        let id = net.host(a).socket(Domain::Inet, Kind::Stream).unwrap();
+        let id = net.host(a).socket(domain(), Kind::Stream).unwrap();
         let now = net.now();
         assert_eq!(net.host(a).connect(now, id, to), Err(Error::InProgress));
         net.settle();
@@ -620,9 +607,9 @@ fn a_transparent_listener_takes_every_address_and_port() {
     assert_eq!(net.host(b).usage().tcp_flows, 0);
 }
 
+both_families! {
 /// Whatever programs and peers do with connections, and in whatever order: what is counted of them (half-open, held, orphans) is
 /// right in the end, for none is left and there is room again for one.
-#[test]
 fn counts_hold_whatever_is_done() {
     for seed in 0..300u64 {
         let mut b = Bench::new(Settings { tcp_max_orphans: 3, tcp_max_syn_backlog: 6, ..Settings::default() });
@@ -702,4 +689,5 @@ fn counts_hold_whatever_is_done() {
         syn(&mut b, 501, &plain());
         assert!(b.host.accept(b.now, listener).is_ok(), "seed {seed}");
     }
+}
 }

@@ -183,7 +183,7 @@ fn what_is_learnt_of_the_path_counts_until_it_expires() {
     message.extend_from_slice(&quoted);
     let checksum = Sum::of(&message).finish();
     message[2..4].copy_from_slice(&checksum.to_be_bytes());
-    talk.b.inject_ip(PEER, Protocol::ICMP, &message);
+    talk.b.inject_ip(PEER.into(), Protocol::ICMP, &message);
     // 300 bytes are less than is believed: what is larger is fragmented on the way.
     for _ in 0..2 {
         assert_eq!(talk.next(), Some(Below { dont_fragment: false, ..USUAL }));

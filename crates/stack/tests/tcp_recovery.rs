@@ -2,14 +2,13 @@
 
 mod tcp_common;
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tcp_common::wire::{Bench, Peer, Seg, syn_options};
 use tcp_common::*;
 use wireway_link::LinkConfig;
 use wireway_stack::{Counter, Error, Ready, Settings, SocketId, SocketOption};
-use wireway_wire::{Protocol, Sum, TcpFlags, TcpOptions};
+use wireway_wire::{TcpFlags, TcpOptions};
 
 const ACK: TcpFlags = TcpFlags::ACK;
 const RST: TcpFlags = TcpFlags::RST;
@@ -43,7 +42,7 @@ fn measured(rtt: Duration) -> (Bench, SocketId, Peer) {
     (b, id, peer)
 }
 
-#[test]
+both_families! {
 fn the_time_out_follows_the_round_trip_time_and_doubles() {
     let (mut b, id, peer) = measured(ms(300));
     let info = b.host.tcp_info(b.now, id).unwrap();
@@ -64,7 +63,6 @@ fn the_time_out_follows_the_round_trip_time_and_doubles() {
     assert_eq!((info.backoff, info.retransmits), (5, 5));
 }
 
-#[test]
 fn karn_s_rule_and_the_end_of_backing_off() {
     let (mut b, id, mut peer) = measured(ms(100));
     let before = b.host.tcp_info(b.now, id).unwrap();
@@ -88,7 +86,6 @@ fn karn_s_rule_and_the_end_of_backing_off() {
     assert!(after.backoff == 0 && after.rto <= before.rto + ms(1), "{after:?} {before:?}");
 }
 
-#[test]
 fn a_dead_peer_is_given_up_after_924_seconds() {
     let (mut b, id, _) = measured(ms(1));
     b.send(id, b"anyone?");
@@ -100,7 +97,6 @@ fn a_dead_peer_is_given_up_after_924_seconds() {
     assert_eq!(b.host.usage().tcp_flows, 0);
 }
 
-#[test]
 fn the_user_time_out_ends_it_sooner() {
     let (mut b, id, _) = measured(ms(1));
     b.set(id, SocketOption::UserTimeout(seconds(3)));
@@ -113,7 +109,6 @@ fn the_user_time_out_ends_it_sooner() {
     assert!(b.now - start < seconds(5), "{:?}", b.now - start);
 }
 
-#[test]
 fn three_duplicates_retransmit_at_once_and_partial_acknowledgements_the_next_hole() {
     let mut b = Bench::new(Settings::default());
     let (_, id, mut peer) = b.accept(&plain());
@@ -168,7 +163,6 @@ fn three_duplicates_retransmit_at_once_and_partial_acknowledgements_the_next_hol
     assert_eq!(b.host.counters()[Counter::TcpExtTcpFastRetrans], 1);
 }
 
-#[test]
 fn the_initial_window_is_ten_segments_and_slow_start_doubles() {
     let mut b = Bench::new(Settings::default());
     let (_, id, mut peer) = b.accept(&plain());
@@ -197,7 +191,6 @@ fn the_initial_window_is_ten_segments_and_slow_start_doubles() {
     assert_eq!(flights[1], 20);
 }
 
-#[test]
 fn idle_restarts_with_the_initial_window() {
     let mut two = Two::new(LinkConfig { delay: ms(10), ..LinkConfig::default() });
     let (a, b) = two.pair();
@@ -222,7 +215,6 @@ fn idle_restarts_with_the_initial_window() {
     assert_eq!(two.info(A, a).congestion_window, 10);
 }
 
-#[test]
 fn keepalive_probes_and_gives_up() {
     let mut b = Bench::new(Settings::default());
     let (_, id, peer) = b.accept(&plain());
@@ -249,7 +241,6 @@ fn keepalive_probes_and_gives_up() {
     assert_eq!(b.recv(id), Err(Error::TimedOut));
 }
 
-#[test]
 fn two_hosts_keep_each_other_alive() {
     let mut two = Two::new(LinkConfig::default());
     let (a, b) = two.pair();
@@ -259,7 +250,6 @@ fn two_hosts_keep_each_other_alive() {
     assert_eq!(two.net.host(A).counters()[Counter::TcpExtTcpKeepAlive], 3);
 }
 
-#[test]
 fn answered_window_probes_go_on_for_ever_and_data_flows_when_it_opens() {
     let mut two = Two::new(LinkConfig { delay: ms(5), ..LinkConfig::default() });
     let (a, b) = two.pair();
@@ -283,42 +273,30 @@ fn answered_window_probes_go_on_for_ever_and_data_flows_when_it_opens() {
     assert!(done, "{} of {sent}", got.len());
     assert_eq!(got, data[..sent]);
 }
-
-/// An ICMP message of the peer's about `seg` of the host's.
-fn icmp(b: &mut Bench, kind: u8, code: u8, mtu: u16, seg: &Seg) {
-    let mut quoted = vec![0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
-    quoted.extend_from_slice(&seg.sport.to_be_bytes());
-    quoted.extend_from_slice(&seg.dport.to_be_bytes());
-    quoted.extend_from_slice(&seg.seq.to_be_bytes());
-    let mut message = vec![kind, code, 0, 0, 0, 0];
-    message.extend_from_slice(&mtu.to_be_bytes());
-    message.extend_from_slice(&quoted);
-    let checksum = Sum::of(&message).finish();
-    message[2..4].copy_from_slice(&checksum.to_be_bytes());
-    b.inject_ip(Ipv4Addr::new(10, 0, 0, 2), Protocol::ICMP, &message);
-    b.settle();
 }
 
-#[test]
+both_families! {
 fn icmp_errors_are_hard_while_connecting_and_soft_after() {
     let mut b = Bench::new(Settings::default());
-    let id = b.host.socket(wireway_stack::Domain::Inet, wireway_stack::Kind::Stream).unwrap();
+    let id = b.host.socket(domain(), wireway_stack::Kind::Stream).unwrap();
     let _ = b.host.connect(b.now, id, std::net::SocketAddr::new(address(2), 80));
     let syn = b.expect();
     // Of a number that we never sent: ignored (RFC 5927).
     let mut other = syn.clone();
     other.seq = syn.seq.wrapping_sub(1);
-    icmp(&mut b, 3, 3, 0, &other);
+    b.inject_icmp((3, 3), (1, 4), 0, &other);
     assert_eq!(b.state(id), 2);
-    icmp(&mut b, 3, 1, 0, &syn);
+    b.inject_icmp((3, 1), (1, 3), 0, &syn);
+    b.settle();
     assert_eq!(b.state(id), 7);
     assert_eq!(b.host.take_error(id), Some(Error::HostUnreachable));
 
     let (id, peer) = b.connect(&plain());
     b.send(id, b"data");
     let seg = b.expect();
-    for code in [0, 1, 2, 3, 13] {
-        icmp(&mut b, 3, code, 0, &seg);
+    for (v4, v6) in [(0, 0), (13, 1), (3, 4), (1, 3)] {
+        b.inject_icmp((3, v4), (1, v6), 0, &seg);
+        b.settle();
     }
     assert_eq!(b.state(id), 1);
     // The last of them is told when the time-out ends the connection.
@@ -327,39 +305,44 @@ fn icmp_errors_are_hard_while_connecting_and_soft_after() {
     let _ = peer;
 }
 
-#[test]
 fn fragmentation_needed_shrinks_the_segments_at_once() {
     let mut b = Bench::new(Settings::default());
+    let (mtu, full) = (if family() == Family::V4 { 1000 } else { 1300 }, usize::from(MSS));
+    let mss = mss_of(mtu);
     let (id, mut peer) = b.connect(&TcpOptions { mss: Some(1460), ..TcpOptions::default() });
-    b.send(id, &[5; 4380]);
+    b.send(id, &vec![5; 3 * full]);
     b.settle();
     let sent: Vec<Seg> = b.seen.drain(..).collect();
-    assert_eq!(sent.iter().map(|s| s.data.len()).collect::<Vec<_>>(), [1460; 3]);
-    icmp(&mut b, 3, 4, 1000, &sent[0]);
+    assert_eq!(sent.iter().map(|s| s.data.len()).collect::<Vec<_>>(), [full; 3]);
+    b.inject_icmp((3, 4), (2, 0), mtu as u16, &sent[0]);
+    b.settle();
     let again: Vec<Seg> = b.seen.drain(..).collect();
     assert_eq!(again[0].seq, sent[0].seq);
-    assert!(again.iter().all(|s| s.data.len() <= 960), "{:?}", again.iter().map(|s| s.data.len()).collect::<Vec<_>>());
-    assert_eq!(again.iter().map(|s| s.data.len()).sum::<usize>(), 4380);
-    peer.ack += 4380;
+    assert!(again.iter().all(|s| s.data.len() <= mss), "{:?}", again.iter().map(|s| s.data.len()).collect::<Vec<_>>());
+    assert_eq!(again.iter().map(|s| s.data.len()).sum::<usize>(), 3 * full);
+    peer.ack += 3 * full as u32;
     b.inject(&peer.ack());
     b.send(id, &[6; 2000]);
-    assert_eq!(b.expect().data.len(), 960);
+    assert_eq!(b.expect().data.len(), mss);
     // The window did not suffer as if it were congestion.
     assert!(b.host.tcp_info(b.now, id).unwrap().congestion_window >= 10);
 }
 
-#[test]
 fn a_retransmission_fits_the_path_as_it_is_now() {
-    // What one connection learns of the path holds for the other's next retransmission; below 552 bytes packets go without DF.
-    for (mtu, mss) in [(1000, 960), (300, 512)] {
+    // What one connection learns of the path holds for the other's next retransmission; below 552 bytes packets go without DF, and below
+    // 1,280 bytes IPv6 believes nothing.
+    let cases = if family() == Family::V4 { [(1000, 960), (300, 512)] } else { [(1300, 1240), (1279, 1460)] };
+    let full = usize::from(MSS);
+    for (mtu, mss) in cases {
         let mut b = Bench::new(Settings::default());
         let (first, _) = b.connect(&TcpOptions { mss: Some(1460), ..TcpOptions::default() });
         let (second, peer) = b.connect(&TcpOptions { mss: Some(1460), ..TcpOptions::default() });
-        b.send(second, &[5; 1460]);
-        assert_eq!(b.expect().data.len(), 1460);
-        b.send(first, &[6; 1460]);
+        b.send(second, &vec![5; full]);
+        assert_eq!(b.expect().data.len(), full);
+        b.send(first, &vec![6; full]);
         let seg = b.expect();
-        icmp(&mut b, 3, 4, mtu, &seg);
+        b.inject_icmp((3, 4), (2, 0), mtu, &seg);
+        b.settle();
         b.seen.retain(|seg| seg.dport == peer.sport && seg.sport == peer.dport);
         b.expect_nothing();
         b.host.abort(b.now, first).unwrap();
@@ -371,7 +354,6 @@ fn a_retransmission_fits_the_path_as_it_is_now() {
     }
 }
 
-#[test]
 fn the_buffers_grow_with_the_path() {
     // 200 Mbit/s and 100 ms: the path holds 2.5 MB, and both buffers begin far smaller.
     let link = LinkConfig { rate: Some(200_000_000), delay: ms(50), queue: 4000, ..LinkConfig::default() };
@@ -383,7 +365,6 @@ fn the_buffers_grow_with_the_path() {
     assert!(b.receive_space > 1_500_000, "{}", b.receive_space);
 }
 
-#[test]
 fn a_set_buffer_does_not_grow() {
     let link = LinkConfig { rate: Some(100_000_000), delay: ms(20), ..LinkConfig::default() };
     let mut two = Two::new(link);
@@ -396,7 +377,6 @@ fn a_set_buffer_does_not_grow() {
     assert_eq!(two.info(B, pair.1).receive_space, 30_000);
 }
 
-#[test]
 fn timestamps_measure_retransmitted_segments() {
     let mut b = Bench::new(Settings::default());
     let (_, id, mut peer) = b.accept(&syn_options(1));
@@ -411,4 +391,5 @@ fn timestamps_measure_retransmitted_segments() {
     // The copy was answered after 30 ms (RFC 7323 §4.1): that is what is measured, with the handshake's zero before it.
     let rtt = b.host.tcp_info(b.now, id).unwrap().rtt;
     assert!(rtt < ms(31), "{rtt:?}");
+}
 }

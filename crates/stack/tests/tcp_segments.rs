@@ -5,6 +5,7 @@ mod tcp_common;
 use std::time::Duration;
 
 use tcp_common::wire::{Bench, options, syn_options};
+use tcp_common::*;
 use wireway_stack::{Counter, Error, Ready, Settings, SocketOption};
 use wireway_wire::{TcpFlags, TcpOptions};
 
@@ -24,11 +25,11 @@ fn plain() -> TcpOptions {
     TcpOptions { mss: Some(1460), ..TcpOptions::default() }
 }
 
-#[test]
+both_families! {
 fn the_syn_is_linux_s() {
     let mut b = bench();
-    let id = b.host.socket(wireway_stack::Domain::Inet, wireway_stack::Kind::Stream).unwrap();
-    let to = std::net::SocketAddr::new(tcp_common::address(2), 80);
+    let id = b.host.socket(domain(), wireway_stack::Kind::Stream).unwrap();
+    let to = std::net::SocketAddr::new(address(2), 80);
     assert_eq!(b.host.connect(b.now, id, to), Err(Error::InProgress));
     let syn = b.expect();
     assert_eq!((syn.flags, syn.window, syn.ack), (SYN, 64_240, 0));
@@ -40,7 +41,6 @@ fn the_syn_is_linux_s() {
     assert_eq!(b.ready(id), Ready::empty());
 }
 
-#[test]
 fn the_syn_ack_answers_what_was_offered() {
     let mut b = bench();
     let (_, id, _) = b.accept(&syn_options(77));
@@ -52,7 +52,8 @@ fn the_syn_ack_answers_what_was_offered() {
     assert_eq!((id.send_mss, id.send_window_scale, id.receive_window_scale), (1460, 0, 0));
     // Without an MSS option it is 536 (RFC 9293 §3.7.1).
     let (_, info, _) = bench().accept_with(&TcpOptions::default());
-    assert_eq!(info.send_mss, 536);
+    assert_eq!(info.send_mss, if family() == Family::V4 { 536 } else { 1220 });
+}
 }
 
 impl Bench {
@@ -65,7 +66,7 @@ impl Bench {
     }
 }
 
-#[test]
+both_families! {
 fn a_listener_answers_only_what_opens_or_acknowledges() {
     let mut b = bench();
     b.listen(80);
@@ -88,7 +89,6 @@ fn a_listener_answers_only_what_opens_or_acknowledges() {
     assert_eq!((options.sack_permitted, options.timestamps), (true, None));
 }
 
-#[test]
 fn the_syn_ack_s_window_and_options() {
     let mut b = bench();
     b.listen(80);
@@ -106,7 +106,6 @@ fn the_syn_ack_s_window_and_options() {
     assert_eq!(answer.options.len(), 20);
 }
 
-#[test]
 fn a_closed_port_resets() {
     let mut b = bench();
     let mut peer = tcp_common::wire::Peer { sport: 9, dport: 81, seq: 5, ack: 77, window: 1000, timestamps: None };
@@ -126,11 +125,10 @@ fn a_closed_port_resets() {
     b.expect_nothing();
 }
 
-#[test]
 fn connection_refused_and_bad_answers() {
     let mut b = bench();
-    let id = b.host.socket(wireway_stack::Domain::Inet, wireway_stack::Kind::Stream).unwrap();
-    let to = std::net::SocketAddr::new(tcp_common::address(2), 80);
+    let id = b.host.socket(domain(), wireway_stack::Kind::Stream).unwrap();
+    let to = std::net::SocketAddr::new(address(2), 80);
     let _ = b.host.connect(b.now, id, to);
     let syn = b.expect();
     let mut peer =
@@ -152,11 +150,10 @@ fn connection_refused_and_bad_answers() {
     assert_eq!(b.host.connect(b.now, id, to), Err(Error::InProgress));
 }
 
-#[test]
 fn syn_retransmissions_back_off_and_time_out() {
     let mut b = bench();
-    let id = b.host.socket(wireway_stack::Domain::Inet, wireway_stack::Kind::Stream).unwrap();
-    let to = std::net::SocketAddr::new(tcp_common::address(2), 80);
+    let id = b.host.socket(domain(), wireway_stack::Kind::Stream).unwrap();
+    let to = std::net::SocketAddr::new(address(2), 80);
     let _ = b.host.connect(b.now, id, to);
     let first = b.expect();
     let mut seconds = Vec::new();
@@ -169,7 +166,6 @@ fn syn_retransmissions_back_off_and_time_out() {
     assert_eq!(b.host.take_error(id), Some(Error::TimedOut));
 }
 
-#[test]
 fn every_second_segment_is_acknowledged_at_once_the_last_is_delayed() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&plain());
@@ -198,7 +194,6 @@ fn every_second_segment_is_acknowledged_at_once_the_last_is_delayed() {
     assert_eq!(b.recv(id).unwrap().len(), 6 * 1460 + 10);
 }
 
-#[test]
 fn the_first_segments_are_acknowledged_at_once() {
     let mut b = bench();
     let (_, _, mut peer) = b.accept(&plain());
@@ -209,7 +204,6 @@ fn the_first_segments_are_acknowledged_at_once() {
     }
 }
 
-#[test]
 fn a_first_request_is_no_answer() {
     // Sent right after the handshake, but before any data came: the server's answer is acknowledged at once, to open its window.
     let mut b = bench();
@@ -230,7 +224,6 @@ fn a_first_request_is_no_answer() {
     b.expect_nothing();
 }
 
-#[test]
 fn an_answer_carries_the_acknowledgement() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&syn_options(1));
@@ -252,7 +245,6 @@ fn an_answer_carries_the_acknowledgement() {
     }
 }
 
-#[test]
 fn out_of_order_is_acknowledged_at_once_with_sack() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&syn_options(1));
@@ -279,7 +271,6 @@ fn out_of_order_is_acknowledged_at_once_with_sack() {
     assert!(got.iter().enumerate().all(|(i, &byte)| byte == (i / 100 * 100) as u8) && got.len() == 400);
 }
 
-#[test]
 fn partial_duplicates_and_fins_are_told_with_sack() {
     let mut b = bench();
     let (_, _, mut peer) = b.accept(&TcpOptions { sack_permitted: true, ..plain() });
@@ -306,7 +297,6 @@ fn partial_duplicates_and_fins_are_told_with_sack() {
     assert_eq!((ack.ack, &ack.options().sack_blocks[..]), (start + 801, &[range(700, 801)][..]));
 }
 
-#[test]
 fn what_was_delivered_takes_no_place_of_a_sack_block() {
     let mut b = bench();
     let (_, _, mut peer) = b.accept(&TcpOptions { sack_permitted: true, ..plain() });
@@ -325,12 +315,13 @@ fn what_was_delivered_takes_no_place_of_a_sack_block() {
     assert_eq!(ack.ack, start + 200);
     assert_eq!(ack.options().sack_blocks[..], [block(900), block(700), block(500), block(300)]);
 }
+}
 
 fn s(n: u32) -> wireway_wire::SeqNumber {
     wireway_wire::SeqNumber(n)
 }
 
-#[test]
+both_families! {
 fn resets_must_be_exact() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&plain());
@@ -359,7 +350,6 @@ fn resets_must_be_exact() {
     assert_eq!(b.host.counters()[Counter::TcpExtTcpChallengeAck], 1);
 }
 
-#[test]
 fn a_syn_on_a_connection_is_challenged() {
     let mut b = bench();
     let (_, id, peer) = b.accept(&plain());
@@ -374,7 +364,6 @@ fn a_syn_on_a_connection_is_challenged() {
     assert_eq!(b.state(id), 1);
 }
 
-#[test]
 fn data_with_bad_acknowledgements_is_not_taken() {
     let mut b = bench();
     let (_, id, peer) = b.accept(&plain());
@@ -393,7 +382,6 @@ fn data_with_bad_acknowledgements_is_not_taken() {
     assert_eq!(b.recv(id), Err(Error::WouldBlock));
 }
 
-#[test]
 fn the_host_limits_challenges() {
     let mut b = Bench::new(Settings { tcp_challenge_ack_limit: 10, ..Settings::default() });
     let listener = b.listen(80);
@@ -410,7 +398,6 @@ fn the_host_limits_challenges() {
     assert!((5..=15).contains(&sent), "{sent}");
 }
 
-#[test]
 fn paws_drops_old_duplicates_and_survives_a_long_silence() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&syn_options(1_000_000));
@@ -437,7 +424,6 @@ fn paws_drops_old_duplicates_and_survives_a_long_silence() {
     assert_eq!(b.recv(id), Ok(b"late".to_vec()));
 }
 
-#[test]
 fn timestamps_echo_the_segment_at_last_ack_sent() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&syn_options(100));
@@ -459,7 +445,6 @@ fn timestamps_echo_the_segment_at_last_ack_sent() {
     assert_eq!(b.expect().options().timestamps.unwrap().1, 110);
 }
 
-#[test]
 fn nagle_holds_the_second_small_segment() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&plain());
@@ -480,7 +465,6 @@ fn nagle_holds_the_second_small_segment() {
     assert_eq!(b.seen.iter().map(|s| s.data.len()).collect::<Vec<_>>(), [1460, 1460, 5]);
 }
 
-#[test]
 fn cork_holds_partial_segments_for_200_ms() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&plain());
@@ -506,7 +490,6 @@ fn cork_holds_partial_segments_for_200_ms() {
     assert_eq!(b.expect().data, b"headbody");
 }
 
-#[test]
 fn a_closed_window_is_probed_and_its_opening_used() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&plain());
@@ -534,7 +517,6 @@ fn a_closed_window_is_probed_and_its_opening_used() {
     assert_eq!(b.seen.iter().map(|s| s.data.len()).sum::<usize>(), 4000);
 }
 
-#[test]
 fn the_window_closes_opens_late_and_never_shrinks() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&plain());
@@ -561,4 +543,5 @@ fn the_window_closes_opens_late_and_never_shrinks() {
     b.expect_nothing();
     b.recv(id).unwrap();
     assert!(b.expect().window >= 2000);
+}
 }

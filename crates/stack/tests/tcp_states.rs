@@ -8,7 +8,7 @@ use std::time::Duration;
 use tcp_common::wire::{Bench, Peer, options, syn_options};
 use tcp_common::*;
 use wireway_link::LinkConfig;
-use wireway_stack::{Counter, Domain, Error, Kind, Ready, ReceiveFlags, Settings, Shutdown, SocketOption};
+use wireway_stack::{Counter, Error, Kind, Ready, ReceiveFlags, Settings, Shutdown, SocketOption};
 use wireway_wire::{TcpFlags, TcpOptions};
 
 const ESTABLISHED: u8 = 1;
@@ -42,7 +42,7 @@ fn slow() -> LinkConfig {
     LinkConfig { delay: Duration::from_millis(20), ..LinkConfig::default() }
 }
 
-#[test]
+both_families! {
 fn active_close_passes_through_every_state() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&syn_options(1));
@@ -86,7 +86,6 @@ fn active_close_passes_through_every_state() {
     assert_eq!((usage.tcp_time_wait, usage.tcp_flows, usage.tcp_sockets), (0, 0, 1));
 }
 
-#[test]
 fn passive_close() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&plain());
@@ -112,7 +111,6 @@ fn passive_close() {
     assert_eq!(b.host.usage().tcp_time_wait, 0);
 }
 
-#[test]
 fn simultaneous_close() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&plain());
@@ -128,7 +126,6 @@ fn simultaneous_close() {
     assert_eq!((b.state(id), b.host.usage().tcp_time_wait), (CLOSED, 1));
 }
 
-#[test]
 fn a_fin_that_crosses_ours_is_acknowledged_though_the_next_segment_leads_to_time_wait() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&plain());
@@ -143,7 +140,6 @@ fn a_fin_that_crosses_ours_is_acknowledged_though_the_next_segment_leads_to_time
     assert_eq!((b.state(id), b.host.usage().tcp_time_wait), (CLOSED, 1));
 }
 
-#[test]
 fn fin_with_its_acknowledgement_skips_fin_wait_2() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&plain());
@@ -156,10 +152,9 @@ fn fin_with_its_acknowledgement_skips_fin_wait_2() {
     assert_eq!((b.state(id), b.host.usage().tcp_time_wait), (CLOSED, 1));
 }
 
-#[test]
 fn simultaneous_open() {
     let mut b = bench();
-    let id = b.host.socket(Domain::Inet, Kind::Stream).unwrap();
+    let id = b.host.socket(domain(), Kind::Stream).unwrap();
     let to = SocketAddr::new(address(2), 80);
     let _ = b.host.connect(b.now, id, to);
     let syn = b.expect();
@@ -196,7 +191,6 @@ fn simultaneous_open() {
     assert_eq!(b.recv(id), Ok(b"hello".to_vec()));
 }
 
-#[test]
 fn two_hosts_open_and_close_at_once() {
     let mut two = Two::new(slow());
     let now = two.now();
@@ -215,10 +209,9 @@ fn two_hosts_open_and_close_at_once() {
     assert_eq!(two.net.host(A).usage().tcp_flows + two.net.host(B).usage().tcp_flows, 0);
 }
 
-#[test]
 fn a_socket_can_connect_to_itself() {
     let mut b = bench();
-    let id = b.host.socket(Domain::Inet, Kind::Stream).unwrap();
+    let id = b.host.socket(domain(), Kind::Stream).unwrap();
     let own = SocketAddr::from(([127, 0, 0, 1], 4000));
     b.host.bind(id, own).unwrap();
     assert_eq!(b.host.connect(b.now, id, own), Err(Error::InProgress));
@@ -230,7 +223,6 @@ fn a_socket_can_connect_to_itself() {
     assert_eq!(b.host.local_addr(id), b.host.peer_addr(id));
 }
 
-#[test]
 fn a_new_syn_takes_the_place_of_time_wait() {
     // By timestamps, by sequence number; not with neither (RFC 6191, RFC 1122 §4.2.2.13).
     for (with, seq_step, ts_step, taken) in [
@@ -271,7 +263,6 @@ fn a_new_syn_takes_the_place_of_time_wait() {
     }
 }
 
-#[test]
 fn connect_uses_a_port_in_time_wait_again_when_timestamps_make_it_safe() {
     let mut two = Two::new(LinkConfig::default());
     let listener = two.listen(B, PORT);
@@ -298,7 +289,6 @@ fn connect_uses_a_port_in_time_wait_again_when_timestamps_make_it_safe() {
     transfer(&mut two, pair, pattern(3, 50_000), pattern(4, 1000), seconds(10));
 }
 
-#[test]
 fn time_wait_is_bounded() {
     let mut b = Bench::new(Settings { tcp_max_tw_buckets: 3, ..Settings::default() });
     let listener = b.listen(80);
@@ -315,7 +305,6 @@ fn time_wait_is_bounded() {
     assert_eq!(b.host.counters()[Counter::TcpExtTcpTimeWaitOverflow], 3);
 }
 
-#[test]
 fn closing_with_unread_data_resets() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&plain());
@@ -330,7 +319,6 @@ fn closing_with_unread_data_resets() {
     assert!(b.host.tcp_info(b.now, id).is_err());
 }
 
-#[test]
 fn linger_zero_resets_and_abort_too() {
     let mut b = bench();
     let listener = b.listen(80);
@@ -351,7 +339,6 @@ fn linger_zero_resets_and_abort_too() {
     assert_eq!(b.host.usage().tcp_flows, 0);
 }
 
-#[test]
 fn data_after_close_is_answered_with_a_reset() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&plain());
@@ -367,7 +354,6 @@ fn data_after_close_is_answered_with_a_reset() {
     assert_eq!(b.host.usage().tcp_flows, 0);
 }
 
-#[test]
 fn a_reset_before_a_fin_that_was_acknowledged_is_believed() {
     let mut b = bench();
     let (_, id, peer) = b.accept(&plain());
@@ -379,7 +365,6 @@ fn a_reset_before_a_fin_that_was_acknowledged_is_believed() {
     assert_eq!(b.host.take_error(id), Some(Error::BrokenPipe));
 }
 
-#[test]
 fn an_orphan_does_not_wait_for_ever_in_fin_wait_2() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&plain());
@@ -394,7 +379,6 @@ fn an_orphan_does_not_wait_for_ever_in_fin_wait_2() {
     b.expect_nothing();
 }
 
-#[test]
 fn orphans_are_bounded() {
     let mut b = Bench::new(Settings { tcp_max_orphans: 2, ..Settings::default() });
     let listener = b.listen(80);
@@ -433,7 +417,6 @@ fn orphans_are_bounded() {
     assert_eq!(b.host.usage().tcp_flows, 0);
 }
 
-#[test]
 fn an_orphan_sends_what_was_queued() {
     let mut two = Two::new(slow());
     let (a, b) = two.pair();
@@ -449,7 +432,6 @@ fn an_orphan_sends_what_was_queued() {
     }
 }
 
-#[test]
 fn a_reset_in_each_state_ends_the_connection() {
     // State to reach, and the error that the program is told.
     for (state, error) in [
@@ -488,7 +470,6 @@ fn a_reset_in_each_state_ends_the_connection() {
     }
 }
 
-#[test]
 fn shutdown_of_reading_keeps_the_connection() {
     let mut b = bench();
     let (_, id, peer) = b.accept(&plain());
@@ -503,7 +484,6 @@ fn shutdown_of_reading_keeps_the_connection() {
     assert_eq!(b.recv(id), Ok(b"anyway".to_vec()));
 }
 
-#[test]
 fn sequence_numbers_wrap() {
     // The peer's numbers begin just before the end; ours are moved through it by 4 GiB of window probes' worth of data elsewhere.
     let mut b = bench();
@@ -532,4 +512,5 @@ fn sequence_numbers_wrap() {
     }
     assert_eq!(b.recv(id), Ok(data));
     assert_eq!(b.seen.back().unwrap().ack, peer.seq.wrapping_add(10_000));
+}
 }

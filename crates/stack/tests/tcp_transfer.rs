@@ -12,7 +12,7 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-#[test]
+both_families! {
 fn a_megabyte_both_ways() {
     let mut two = Two::new(LinkConfig::default());
     let pair = two.pair();
@@ -21,7 +21,6 @@ fn a_megabyte_both_ways() {
     assert_eq!(info.total_retransmissions, 0, "{info:?}");
 }
 
-#[test]
 fn every_impairment_with_many_seeds() {
     for seed in 0..60u64 {
         let bit = |n: u64| (seed >> n) & 1 == 1;
@@ -34,7 +33,7 @@ fn every_impairment_with_many_seeds() {
             reorder_by: ms(5),
             duplicate: if bit(3) { 0.03 } else { 0.0 },
             corrupt: if bit(4) { 0.02 } else { 0.0 },
-            mtu: [1500, 576, 9000][(seed % 3) as usize],
+            mtu: [1500, if family() == Family::V4 { 576 } else { 1280 }, 9000][(seed % 3) as usize],
             ..LinkConfig::default()
         };
         let mut two = Two::with(seed, link.clone(), link, Settings::default(), Settings::default());
@@ -43,7 +42,6 @@ fn every_impairment_with_many_seeds() {
     }
 }
 
-#[test]
 fn our_sequence_numbers_wrap() {
     // Look for a flow whose initial sequence number lies just before the end.
     let mut two = Two::new(LinkConfig { delay: ms(1), loss: 0.01, ..LinkConfig::default() });
@@ -51,9 +49,10 @@ fn our_sequence_numbers_wrap() {
     let seen = last.clone();
     two.net.observe(Box::new(move |_, _, from, frame| {
         let bytes = frame.to_vec();
-        // A SYN of A's: Ethernet 14, IPv4 20, then the sequence number at 4 and the flags at 13.
-        if from == 0 && bytes.len() > 54 && bytes[23] == 6 && bytes[47] == 2 {
-            seen.set(u32::from_be_bytes([bytes[38], bytes[39], bytes[40], bytes[41]]));
+        // A SYN of A's: behind Ethernet's 14 bytes and IP's the sequence number at 4 and the flags at 13.
+        let (protocol, tcp) = (if family() == Family::V4 { 23 } else { 20 }, 14 + ip_len());
+        if from == 0 && bytes.len() > tcp + 20 && bytes[protocol] == 6 && bytes[tcp + 13] == 2 {
+            seen.set(u32::from_be_bytes(bytes[tcp + 4..tcp + 8].try_into().unwrap()));
         }
     }));
     let listener = two.listen(B, PORT);
@@ -74,4 +73,5 @@ fn our_sequence_numbers_wrap() {
         two.close(A, a);
     }
     panic!("no such flow");
+}
 }

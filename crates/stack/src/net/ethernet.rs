@@ -17,14 +17,14 @@ pub(crate) enum LinkDestination {
 }
 
 impl Net {
-    /// Takes a frame in; one that carries IP comes back, with its header, and whom it was for.
+    /// Takes a frame in; one that carries IP comes back, with its header, whom it was for, and which IP it is.
     #[inline]
     pub fn receive_frame(
         &mut self,
         now: Instant,
         interface: InterfaceId,
         mut frame: Packet,
-    ) -> Option<(LinkDestination, Packet)> {
+    ) -> Option<(LinkDestination, EtherType, Packet)> {
         let at = self.interfaces.get_mut(usize::from(interface.0))?;
         at.statistics.rx_packets += 1;
         at.statistics.rx_bytes += frame.len() as u64;
@@ -50,7 +50,7 @@ impl Net {
             return None;
         };
         match ethertype {
-            EtherType::IPV4 => return Some((link, frame)),
+            EtherType::IPV4 | EtherType::IPV6 => return Some((link, ethertype, frame)),
             EtherType::ARP => {
                 frame.trim_front(EthernetHeader::LEN);
                 self.receive_arp(now, interface, frame);
@@ -81,8 +81,9 @@ impl Net {
         })
     }
 
-    /// Puts an IPv4 packet into an interface's queue, framed for `mac`.
-    pub(super) fn transmit_ip(&mut self, interface: InterfaceId, mac: MacAddr, packet: Packet) -> Result<()> {
-        self.transmit_frame(interface, mac, EtherType::IPV4, packet)
+    /// Puts an IP packet into an interface's queue, framed for `mac`.
+    pub(super) fn transmit_ip(&mut self, interface: InterfaceId, mac: MacAddr, v6: bool, packet: Packet) -> Result<()> {
+        let ethertype = if v6 { EtherType::IPV6 } else { EtherType::IPV4 };
+        self.transmit_frame(interface, mac, ethertype, packet)
     }
 }

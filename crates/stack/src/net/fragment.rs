@@ -1,11 +1,10 @@
-//! Cutting a datagram that is too long for the path into fragments (RFC 791 §3.2), without copying payload.
+//! Cutting a datagram that is too long for the path into fragments (RFC 791 §3.2, RFC 8200 §4.5), without copying payload.
 
 use wireway_packet::{Instant, Packet};
-use wireway_wire::zerocopy::IntoBytes;
-use wireway_wire::{Ipv4Fields, Ipv4Header};
 
 use super::Net;
-use super::ipv4::Output;
+use super::header::IpFields;
+use super::output::Output;
 use crate::Result;
 use crate::counters::Counter;
 
@@ -16,29 +15,24 @@ impl Net {
         &mut self,
         now: Instant,
         out: &mut Output,
-        fields: &Ipv4Fields,
+        fields: &IpFields,
         mtu: usize,
         packet: Packet,
     ) -> Result<()> {
         // All but the last carry a multiple of eight bytes. No MTU is below 68.
-        let size = (mtu.saturating_sub(Ipv4Header::LEN) / 8 * 8).max(8);
+        let size = (mtu.saturating_sub(fields.fragment_len()) / 8 * 8).max(8);
+        let v6 = fields.is_v6();
         let mut rest = packet;
         let mut offset = 0;
         loop {
             let more = rest.len() > size;
             let tail = if more { Some(rest.split(size)) } else { None };
-            let fields = Ipv4Fields {
-                payload_len: rest.len() as u16,
-                more_fragments: more,
-                fragment_offset: offset as u16,
-                ..*fields
-            };
-            offset += rest.len();
-            let header = Ipv4Header::new(&fields, &[]);
-            rest.prepend(Ipv4Header::LEN).copy_from_slice(header.as_bytes());
-            self.counters.count(Counter::IpFragCreates);
+            let len = rest.len();
+            fields.prepend_to_fragment(&mut rest, offset as u16, more);
+            offset += len;
+            self.counters.count(Counter::IpFragCreates.of_family(v6));
             if let Err(error) = self.output(now, out, rest) {
-                self.counters.count(Counter::IpFragFails);
+                self.counters.count(Counter::IpFragFails.of_family(v6));
                 return Err(error);
             }
             match tail {
@@ -46,7 +40,7 @@ impl Net {
                 None => break,
             }
         }
-        self.counters.count(Counter::IpFragOks);
+        self.counters.count(Counter::IpFragOks.of_family(v6));
         Ok(())
     }
 }

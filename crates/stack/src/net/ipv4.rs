@@ -1,31 +1,18 @@
-//! IPv4 in and out (RFC 791, RFC 1122 §3.2.1).
+//! IPv4 in (RFC 791, RFC 1122 §3.2.1). Out: `output.rs`.
 
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::Ipv4Addr;
 
-use wireway_packet::software::{complete_checksum, segment_count};
 use wireway_packet::{Instant, Packet};
 use wireway_wire::zerocopy::{IntoBytes, transmute};
-use wireway_wire::{
-    EtherType, Icmpv4Type, Ipv4Fields, Ipv4Header, Ipv4Option, Ipv4View, MacAddr, Malformed, Protocol, Sum,
-};
+use wireway_wire::{Ipv4Fields, Ipv4Header, Ipv4Option, Ipv4View, Malformed, Sum};
 
+use super::accepted::Accepted;
 use super::ethernet::LinkDestination;
-use super::neighbour::NeighbourRef;
-use super::{Inbound, IpMeta, Net, RouteKind};
+use super::reassembly::Piece;
+use super::{Complaint, Inbound, IpHeader, Net};
+use crate::InterfaceId;
 use crate::counters::{Counter, DropReason};
 use crate::interface::Medium;
-use crate::{Error, InterfaceId, Result};
-
-/// Where a datagram goes at layer 2.
-#[derive(Clone, Copy)]
-pub(super) struct Output {
-    pub interface: InterfaceId,
-    pub kind: RouteKind,
-    pub next_hop: IpAddr,
-    pub destination: Ipv4Addr,
-    pub neighbour: NeighbourRef,
-    pub confirm: bool,
-}
 
 impl Net {
     /// Takes in an IPv4 packet that begins `skip` bytes into `packet`; what a transport is to receive comes back, or a fragment of it.
@@ -69,7 +56,7 @@ impl Net {
             && let Err(fault) = check_options(options)
         {
             packet.trim_front(skip);
-            return self.refuse_options(now, header, link, packet, fault);
+            return self.refuse_options(now, interface, header, link, packet, fault);
         }
         self.counters.count(match header.ecn() {
             0 => Counter::IpExtInNoEctPkts,
@@ -96,9 +83,32 @@ impl Net {
             broadcast: ip_broadcast || link == LinkDestination::Group,
             local: local || ip_broadcast,
             packet,
-            header,
+            header: IpHeader::V4(header),
             options,
         })
+    }
+
+    /// Takes in a fragment that [`receive_ipv4`](Self::receive_ipv4) gave; the whole datagram comes back once all are there.
+    pub fn reassemble_ipv4(&mut self, now: Instant, fragment: Inbound) -> Option<Inbound> {
+        let IpHeader::V4(header) = fragment.header else { return None };
+        let piece = Piece {
+            ident: header.ident().into(),
+            offset: header.fragment_offset(),
+            more: header.more_fragments(),
+            header_len: header.header_len(),
+        };
+        let mut whole = self.reassemble(now, piece, fragment)?;
+        let IpHeader::V4(first) = whole.header else { return None };
+        let fields = Ipv4Fields {
+            tos: whole.tos,
+            payload_len: whole.packet.len() as u16,
+            more_fragments: false,
+            fragment_offset: 0,
+            ..first.fields()
+        };
+        whole.header = IpHeader::V4(Ipv4Header::new(&fields, whole.options.as_deref().unwrap_or_default()));
+        self.counters.count(Counter::IpInDelivers);
+        Some(whole)
     }
 
     /// Whether the packet is for one of the host's own addresses; false if for a group or (`any_destination`) for another host
@@ -108,13 +118,13 @@ impl Net {
     fn classify(&mut self, interface: InterfaceId, header: &Ipv4Header) -> Result<bool, DropReason> {
         let (source, destination) = (header.src(), header.dst());
         let generation = self.destinations.generation;
-        let slot = self.accepted.slot(source, destination);
+        let slot = slot(source, destination);
         let key = Accepted { source, destination, interface, generation, local: false };
-        if let Some(known) = slot.filter(|known| Accepted { local: false, ..*known } == key) {
-            return Ok(known.local);
+        if let Some(local) = self.accepted_v4.get(slot, &key) {
+            return Ok(local);
         }
         let local = self.classify_anew(interface, source, destination)?;
-        *self.accepted.slot(source, destination) = Some(Accepted { local, ..key });
+        self.accepted_v4.set(slot, Accepted { local, ..key });
         Ok(local)
     }
 
@@ -164,6 +174,7 @@ impl Net {
     fn refuse_options(
         &mut self,
         now: Instant,
+        interface: InterfaceId,
         header: Ipv4Header,
         link: LinkDestination,
         packet: Packet,
@@ -176,161 +187,17 @@ impl Net {
                 self.counters.drop(DropReason::IpHeader);
                 let group = link == LinkDestination::Group || self.is_broadcast(header.dst().into());
                 if !group && header.fragment_offset() == 0 {
-                    self.send_icmp_error_with(now, packet, Icmpv4Type::PARAMETER_PROBLEM, 0, [pointer, 0, 0, 0]);
+                    let complaint = Complaint::Parameter { code: 0, pointer: pointer.into() };
+                    self.complain(now, interface, packet, complaint);
                 }
             }
         }
         None
     }
+}
 
-    /// Sends one packet, which begins with its transport header (checksum complete or partial), by the route to its
-    /// destination. A packet too long for the path is fragmented, unless DF is asked for. ENETUNREACH, EMSGSIZE (DF and too large),
-    /// ENOBUFS (dropped at a full queue).
-    pub fn send_ip(&mut self, now: Instant, meta: &IpMeta, packet: Packet) -> Result<()> {
-        match self.send_alike(now, meta, packet) {
-            Ok(result) => result,
-            Err(packet) => self.send_ip_anew(now, meta, packet),
-        }
-    }
-
-    fn send_ip_anew(&mut self, now: Instant, meta: &IpMeta, mut packet: Packet) -> Result<()> {
-        let (IpAddr::V4(source), IpAddr::V4(destination)) = (meta.source, meta.destination) else {
-            return Err(self.no_route(packet, Error::NetworkUnreachable));
-        };
-        let (route, next_hop, mtu_locked, neighbour) = match self.destination(meta.destination, meta.interface) {
-            Ok(d) => (d.route, d.next_hop, d.mtu_locked, d.neighbour),
-            Err(error) => return Err(self.no_route(packet, error)),
-        };
-        if source.is_loopback() && route.kind != RouteKind::Local {
-            // RFC 1122 §3.2.1.3 (g): never outside a host.
-            self.drop_packet(DropReason::IpLocalNet, packet);
-            return Err(Error::InvalidArgument);
-        }
-        let mtu = usize::from(if meta.ignore_path_mtu { route.interface_mtu } else { route.mtu });
-        let total = Ipv4Header::LEN + packet.len();
-        let longest = match packet.offload().segmentation {
-            Some(s) => Ipv4Header::LEN + usize::from(s.header_len) + usize::from(s.size),
-            None => total,
-        };
-        let dont_fragment = meta.dont_fragment && (meta.ignore_path_mtu || !mtu_locked);
-        if total > usize::from(u16::MAX) || (longest > mtu && dont_fragment) {
-            self.counters.count(Counter::IpFragFails);
-            self.drop_packet(DropReason::IpFragmentationNeeded, packet);
-            return Err(Error::MessageTooLong);
-        }
-        // RFC 6864 §4.1: what cannot be fragmented needs no identification.
-        let ident = match dont_fragment {
-            true => 0,
-            false => {
-                let count = segment_count(&packet) as u16;
-                self.idents.take(now, &mut self.rng, source, destination, meta.protocol, count)
-            }
-        };
-        let fields = Ipv4Fields {
-            tos: meta.tos,
-            payload_len: packet.len() as u16,
-            ident,
-            dont_fragment,
-            more_fragments: false,
-            fragment_offset: 0,
-            ttl: meta.ttl,
-            protocol: Protocol(meta.protocol),
-            src: source,
-            dst: destination,
-        };
-        self.counters.count(Counter::IpOutRequests);
-        self.counters[Counter::IpExtOutOctets] += total as u64;
-        let mut output = Output {
-            interface: route.interface,
-            kind: route.kind,
-            next_hop,
-            destination,
-            neighbour,
-            confirm: meta.confirm,
-        };
-        if matches!(route.kind, RouteKind::Broadcast | RouteKind::Multicast) {
-            self.loop_back_group(&fields, route.kind, &packet);
-        }
-        let result = if longest > mtu {
-            complete_checksum(&mut packet);
-            packet.offload_mut().segmentation = None;
-            self.fragment(now, &mut output, &fields, mtu, packet)
-        } else {
-            let header = Ipv4Header::new(&fields, &[]);
-            packet.prepend(Ipv4Header::LEN).copy_from_slice(header.as_bytes());
-            self.output(now, &mut output, packet)
-        };
-        if output.neighbour != neighbour
-            && let Ok(d) = self.destination(meta.destination, meta.interface)
-        {
-            d.neighbour = output.neighbour;
-        }
-        if dont_fragment && result.is_ok() {
-            self.make_template(now, meta);
-        }
-        result
-    }
-
-    fn no_route(&mut self, packet: Packet, error: Error) -> Error {
-        self.counters.count(Counter::IpOutNoRoutes);
-        self.drop_packet(DropReason::IpOutNoRoutes, packet);
-        error
-    }
-
-    /// A broadcast goes to the host's own sockets too (as Linux does; multicast only for the group every host is in).
-    fn loop_back_group(&mut self, fields: &Ipv4Fields, kind: RouteKind, packet: &Packet) {
-        if kind == RouteKind::Broadcast {
-            self.counters.count(Counter::IpExtOutBcastPkts);
-        } else {
-            self.counters.count(Counter::IpExtOutMcastPkts);
-            return;
-        }
-        let mut copy = packet.clone();
-        let header = Ipv4Header::new(fields, &[]);
-        copy.prepend(Ipv4Header::LEN).copy_from_slice(header.as_bytes());
-        let _ = self.loop_back(copy);
-    }
-
-    /// Puts a packet on `lo`. ENOBUFS if the backlog is full.
-    fn loop_back(&mut self, packet: Packet) -> Result<()> {
-        let full = self.backlog.len() >= self.settings.netdev_max_backlog;
-        let Some(lo) = self.interfaces.first_mut() else { return Err(Error::NoDevice) };
-        if full {
-            lo.statistics.tx_dropped += 1;
-            self.drop_packet(DropReason::LoopbackQueueFull, packet);
-            return Err(Error::NoBuffers);
-        }
-        lo.statistics.tx_packets += 1;
-        lo.statistics.tx_bytes += packet.len() as u64;
-        self.backlog.push_back(packet);
-        Ok(())
-    }
-
-    /// The next packet on `lo`, which begins with its IP header.
-    pub fn take_looped(&mut self) -> Option<Packet> {
-        let packet = self.backlog.pop_front()?;
-        if let Some(lo) = self.interfaces.first_mut() {
-            lo.statistics.rx_packets += 1;
-            lo.statistics.rx_bytes += packet.len() as u64;
-        }
-        Some(packet)
-    }
-
-    /// Hands a packet with its IP header to layer 2.
-    pub(super) fn output(&mut self, now: Instant, out: &mut Output, packet: Packet) -> Result<()> {
-        let (mac, packet) = match out.kind {
-            RouteKind::Local => return self.loop_back(packet),
-            RouteKind::Broadcast => (MacAddr::BROADCAST, packet),
-            RouteKind::Multicast => (MacAddr::multicast_v4(out.destination), packet),
-            RouteKind::Unicast => {
-                match self.resolve(now, out.interface, out.next_hop, &mut out.neighbour, out.confirm, packet)? {
-                    Some(resolved) => resolved,
-                    None => return Ok(()),
-                }
-            }
-        };
-        self.transmit_frame(out.interface, mac, EtherType::IPV4, packet)
-    }
+fn slot(source: Ipv4Addr, destination: Ipv4Addr) -> u32 {
+    source.to_bits() ^ destination.to_bits().rotate_left(7)
 }
 
 /// A header's options, if it has some.
@@ -379,30 +246,6 @@ fn check_header_with_options(
     }
     let options = (!view.options.is_empty()).then(|| Box::from(view.options));
     Ok((*view.header, options))
-}
-
-/// A pair of addresses that was accepted on an interface.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Accepted {
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
-    interface: InterfaceId,
-    generation: u32,
-    local: bool,
-}
-
-/// Pairs of addresses accepted lately: direct-mapped, made void by a new generation of routes. A collision costs a look-up, no more.
-pub(super) struct AcceptedCache([Option<Accepted>; 64]);
-
-impl AcceptedCache {
-    pub fn new() -> AcceptedCache {
-        AcceptedCache([None; 64])
-    }
-
-    fn slot(&mut self, source: Ipv4Addr, destination: Ipv4Addr) -> &mut Option<Accepted> {
-        let mixed = (source.to_bits() ^ destination.to_bits().rotate_left(7)).wrapping_mul(0x9e37_79b9);
-        &mut self.0[(mixed >> 26) as usize]
-    }
 }
 
 /// What is wrong with a packet's options.

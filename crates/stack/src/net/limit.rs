@@ -1,4 +1,4 @@
-//! Rate limits of outgoing ICMP (RFC 1812 §4.3.2.8), as Linux has them: one token bucket for all, and one a destination.
+//! Rate limits of outgoing ICMP (RFC 1812 §4.3.2.8, RFC 4443 §2.4 (f)), as Linux has them, for both families: one token bucket for all, and one a destination.
 
 use core::hash::BuildHasher;
 use core::net::IpAddr;
@@ -31,18 +31,8 @@ impl IcmpLimits {
         IcmpLimits { hash: rng.hash_state(), buckets, credit: u32::MAX, refilled: Instant::ZERO }
     }
 
-    /// Whether a message of this type may be sent now; if not it is counted.
-    pub fn allow(
-        &mut self,
-        now: Instant,
-        settings: &Settings,
-        counters: &mut Counters,
-        kind: u8,
-        destination: IpAddr,
-    ) -> bool {
-        if settings.icmp_ratemask.checked_shr(kind.into()).unwrap_or(0) & 1 == 0 {
-            return true;
-        }
+    /// Whether a message of a type that is limited may be sent now; if not it is counted.
+    pub fn allow(&mut self, now: Instant, settings: &Settings, counters: &mut Counters, destination: IpAddr) -> bool {
         if !self.allow_any(now, settings) {
             counters.count(Counter::IcmpOutRateLimitGlobal);
             return false;
@@ -54,7 +44,7 @@ impl IcmpLimits {
         let allowed = have >= cost;
         *saved = if allowed { have - cost } else { have };
         if !allowed {
-            counters.count(Counter::IcmpOutRateLimitHost);
+            counters.count(Counter::IcmpOutRateLimitHost.of_family(destination.is_ipv6()));
             self.credit = self.credit.saturating_add(1);
         }
         allowed

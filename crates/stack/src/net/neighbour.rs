@@ -350,9 +350,10 @@ impl Net {
         let keep = self.settings.neigh_gc_stale_time;
         self.set_state(at, NeighbourState::Failed, Some(now + keep));
         let Some(entry) = self.neighbours.get(at) else { return };
+        let interface = entry.interface;
         for packet in core::mem::take(&mut entry.waiting) {
             self.counters.drop(DropReason::NeighbourFailed);
-            self.tell_host_unreachable(now, packet);
+            self.tell_host_unreachable(now, interface, packet);
         }
     }
 
@@ -399,14 +400,14 @@ impl Net {
 
     fn send_waiting(&mut self, now: Instant, at: NeighbourRef, mac: MacAddr) {
         let Some(entry) = self.neighbours.get(at) else { return };
-        let interface = entry.interface;
+        let (interface, v6) = (entry.interface, entry.address.is_ipv6());
         if entry.waiting.is_empty() {
             return;
         }
         entry.used = now;
         for packet in core::mem::take(&mut entry.waiting) {
             // A full queue counts its own drops.
-            let _ = self.transmit_ip(interface, mac, packet);
+            let _ = self.transmit_ip(interface, mac, v6, packet);
         }
     }
 

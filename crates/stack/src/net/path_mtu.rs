@@ -1,4 +1,4 @@
-//! Path MTUs learnt from ICMP (RFC 1191): a bounded table whose entries expire.
+//! Path MTUs learnt from ICMP (RFC 1191, RFC 8201): a bounded table whose entries expire.
 //!
 //! Nobody writes here but a transport that found the quotation of its own packet in the error (RFC 5927 §7).
 
@@ -8,6 +8,7 @@ use slab::Slab;
 use wireway_packet::Instant;
 
 use super::Net;
+use super::ipv6::MIN_MTU;
 use crate::rng::{Map, Rng};
 use crate::timer::{Timer, TimerKey};
 
@@ -50,7 +51,7 @@ impl Net {
     /// quotation the transport found to be its own. Forgotten after `ip_rt_mtu_expires`. It only ever shrinks before that.
     pub fn learn_path_mtu(&mut self, now: Instant, destination: IpAddr, mtu: u16) {
         let Ok(known) = self.route(destination, None).map(|r| r.mtu) else { return };
-        let believed = mtu.max(self.settings.ip_rt_min_pmtu);
+        let believed = mtu.max(self.least_path_mtu(destination));
         // A larger one is no news (an attack, or an old message); the same is a refresh.
         if believed > known || (believed == known && self.path_mtus.get(destination).is_none()) {
             return;
@@ -73,6 +74,11 @@ impl Net {
         let key = TimerKey::PathMtu { index, generation: entry.generation };
         self.timers.arm(&mut entry.timer, now + self.settings.ip_rt_mtu_expires, key);
         self.destinations.clear();
+    }
+
+    /// The least MTU that is believed of a path: a setting, and of IPv6 what every link carries (RFC 8201 §4).
+    pub(super) fn least_path_mtu(&self, destination: IpAddr) -> u16 {
+        if destination.is_ipv6() { MIN_MTU } else { self.settings.ip_rt_min_pmtu }
     }
 
     /// Forgets an entry whose time is over (RFC 1191 §6.3).

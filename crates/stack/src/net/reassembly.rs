@@ -1,22 +1,36 @@
-//! Putting fragments together again (RFC 791 §3.2, RFC 815), bounded in memory and time.
+//! Putting fragments together again (RFC 791 §3.2, RFC 815; RFC 8200 §4.5), bounded in memory and time.
 //!
 //! As Linux does and RFC 815 does not: a fragment that lies wholly within what is there already is dropped as a duplicate, and one that overlaps in part condemns
 //! the whole datagram, because only an attack makes such (RFC 5722 asks the same of IPv6).
+//!
+//! A fragment comes with what its header says of it ([`Piece`]); what is in front of the whole's payload is for the family's own file to
+//! put right (`ipv4.rs`, `ipv6.rs`).
 
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 
 use slab::Slab;
 use wireway_packet::{Checksum, Instant, Packet};
-use wireway_wire::{Ipv4Fields, Ipv4Header};
 
 use super::{Inbound, Net};
 use crate::counters::{Counter, DropReason};
 use crate::rng::{Map, Rng};
 use crate::timer::{Timer, TimerKey};
 
-/// RFC 791: the fragments of a datagram share these. Also the interface, so that two links cannot disturb each other.
-type Key = (IpAddr, IpAddr, u8, u16, crate::InterfaceId);
+/// RFC 791: the fragments of a datagram share these; of IPv6 the protocol is not one of them (RFC 8200 §4.5). Also the interface, so that
+/// two links cannot disturb each other.
+type Key = (IpAddr, IpAddr, u8, u32, crate::InterfaceId);
+
+/// What a fragment's header says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    pub ident: u32,
+    /// Bytes of the datagram in front of the fragment's.
+    pub offset: u16,
+    pub more: bool,
+    /// What must fit the longest datagram together with the payload: IPv4's header.
+    pub header_len: usize,
+}
 
 /// A datagram of which some fragments came.
 struct Datagram {
@@ -79,10 +93,10 @@ enum Verdict {
 
 impl Datagram {
     /// Puts a fragment in its place.
-    fn insert(&mut self, header: &Ipv4Header, mut payload: Packet) -> Verdict {
-        let offset = usize::from(header.fragment_offset());
+    fn insert(&mut self, piece: &Piece, tos: u8, mut payload: Packet) -> Verdict {
+        let offset = usize::from(piece.offset);
         let mut end = offset + payload.len();
-        if header.more_fragments() {
+        if piece.more {
             // What is no multiple of eight is not looked at.
             end &= !7;
             payload.truncate(end.saturating_sub(offset));
@@ -92,7 +106,7 @@ impl Datagram {
         } else if end < self.end || (self.last && end != self.end) {
             return Verdict::Malformed;
         }
-        if end <= offset || end + header.header_len() > usize::from(u16::MAX) {
+        if end <= offset || end + piece.header_len > usize::from(u16::MAX) {
             // Empty, or beyond the longest datagram there is (the "ping of death").
             return Verdict::Malformed;
         }
@@ -102,11 +116,11 @@ impl Datagram {
         if covered_until > offset || after.is_some_and(|after| after < end) {
             return if self.covers(offset, end) { Verdict::Duplicate } else { Verdict::Overlap };
         }
-        self.last |= !header.more_fragments();
+        self.last |= !piece.more;
         self.end = self.end.max(end);
         self.received += payload.len();
         self.memory += payload.true_size();
-        self.ecn |= 1 << header.ecn();
+        self.ecn |= 1 << (tos & 3);
         self.parts.insert(offset as u16, payload);
         Verdict::Kept
     }
@@ -142,15 +156,16 @@ impl Datagram {
 }
 
 impl Net {
-    /// Takes a fragment in. The whole datagram comes back once all are there.
-    pub fn reassemble(&mut self, now: Instant, mut fragment: Inbound) -> Option<Inbound> {
-        self.counters.count(Counter::IpReasmReqds);
-        let header = fragment.header;
-        let key = (fragment.source, fragment.destination, fragment.protocol, header.ident(), fragment.interface);
+    /// Takes a fragment in. Once all are there the whole datagram comes back, with the first fragment's header and options.
+    pub(super) fn reassemble(&mut self, now: Instant, piece: Piece, mut fragment: Inbound) -> Option<Inbound> {
+        let v6 = fragment.header.is_v6();
+        self.counters.count(Counter::IpReasmReqds.of_family(v6));
+        let protocol = if v6 { 0 } else { fragment.protocol };
+        let key = (fragment.source, fragment.destination, protocol, piece.ident, fragment.interface);
         let over = self.reassembly.memory + fragment.packet.true_size() > self.settings.ipfrag_high_thresh;
         let known = self.reassembly.by_key.get(&key).copied();
         if over {
-            self.counters.count(Counter::IpReasmFails);
+            self.counters.count(Counter::IpReasmFails.of_family(v6));
             self.drop_packet(DropReason::FragmentMemory, fragment.packet);
             return None;
         }
@@ -158,11 +173,11 @@ impl Net {
         let payload = core::mem::take(&mut fragment.packet);
         let datagram = self.reassembly.datagrams.get_mut(index as usize)?;
         let before = datagram.memory;
-        let verdict = datagram.insert(&header, payload);
+        let verdict = datagram.insert(&piece, fragment.tos, payload);
         self.reassembly.memory += datagram.memory - before;
         match verdict {
             Verdict::Kept => {
-                if header.fragment_offset() == 0 {
+                if piece.offset == 0 {
                     datagram.first = Some(fragment);
                 }
                 if !datagram.is_whole() {
@@ -190,7 +205,7 @@ impl Net {
         let ecn = datagram.ecn();
         let mut whole = datagram.first.take()?;
         let Some(ecn) = ecn else {
-            self.counters.count(Counter::IpReasmFails);
+            self.counters.count(Counter::IpReasmFails.of_family(v6));
             self.count_parts(&datagram, DropReason::FragmentMalformed);
             return None;
         };
@@ -203,17 +218,8 @@ impl Net {
         packet.offload_mut().checksum = Checksum::Complete;
         packet.offload_mut().segmentation = None;
         whole.tos = whole.tos & !3 | ecn;
-        let fields = Ipv4Fields {
-            tos: whole.tos,
-            payload_len: packet.len() as u16,
-            more_fragments: false,
-            fragment_offset: 0,
-            ..whole.header.fields()
-        };
-        whole.header = Ipv4Header::new(&fields, whole.options.as_deref().unwrap_or_default());
         whole.packet = packet;
-        self.counters.count(Counter::IpReasmOks);
-        self.counters.count(Counter::IpInDelivers);
+        self.counters.count(Counter::IpReasmOks.of_family(v6));
         Some(whole)
     }
 
@@ -221,9 +227,11 @@ impl Net {
         let table = &mut self.reassembly;
         table.next_generation = table.next_generation.wrapping_add(1);
         let generation = table.next_generation;
+        let v6 = key.0.is_ipv6();
+        let wait = if v6 { self.settings.ip6frag_time } else { self.settings.ipfrag_time };
         let mut timer = Timer::default();
         let index = table.datagrams.vacant_key() as u32;
-        self.timers.arm(&mut timer, now + self.settings.ipfrag_time, TimerKey::Reassembly { index, generation });
+        self.timers.arm(&mut timer, now + wait, TimerKey::Reassembly { index, generation });
         table.datagrams.insert(Datagram {
             key,
             generation,
@@ -244,7 +252,7 @@ impl Net {
     fn condemn(&mut self, index: u32, reason: DropReason) {
         let Some(mut datagram) = self.reassembly.remove(index) else { return };
         self.timers.cancel(&mut datagram.timer);
-        self.counters.count(Counter::IpReasmFails);
+        self.counters.count(Counter::IpReasmFails.of_family(datagram.key.0.is_ipv6()));
         self.count_parts(&datagram, reason);
     }
 
@@ -261,8 +269,9 @@ impl Net {
             return;
         }
         let Some(mut datagram) = self.reassembly.remove(index) else { return };
-        self.counters.count(Counter::IpReasmTimeout);
-        self.counters.count(Counter::IpReasmFails);
+        let v6 = datagram.key.0.is_ipv6();
+        self.counters.count(Counter::IpReasmTimeout.of_family(v6));
+        self.counters.count(Counter::IpReasmFails.of_family(v6));
         self.count_parts(&datagram, DropReason::FragmentTimeout);
         if let Some(mut first) = datagram.first.take()
             && let Some(packet) = datagram.parts.remove(&0)

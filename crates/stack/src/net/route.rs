@@ -147,13 +147,14 @@ impl Net {
                 generation,
                 route,
                 next_hop,
-                mtu_locked: route.mtu < SMALLEST_WHOLE,
+                mtu_locked: address.is_ipv4() && route.mtu < SMALLEST_WHOLE,
                 neighbour: NeighbourRef::default(),
                 template: None,
             };
             if let Some(mtu) = self.path_mtus.get(address).filter(|_| route.kind == RouteKind::Unicast) {
-                found.mtu_locked |= mtu < self.settings.ip_rt_min_pmtu;
-                found.route.mtu = route.mtu.min(mtu.max(self.settings.ip_rt_min_pmtu));
+                let least = self.least_path_mtu(address);
+                found.mtu_locked |= address.is_ipv4() && mtu < least;
+                found.route.mtu = route.mtu.min(mtu.max(least));
             }
             self.destinations.slots[slot] = Some(found);
         }
@@ -161,7 +162,7 @@ impl Net {
     }
 
     fn look_up(&self, destination: IpAddr, constraint: Option<InterfaceId>) -> Result<(Route, IpAddr)> {
-        if self.is_local(destination) {
+        if self.is_local_at(destination, constraint) {
             let source = match destination {
                 // All of 127/8 is the host; it calls itself 127.0.0.1.
                 IpAddr::V4(ip) if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
@@ -170,7 +171,7 @@ impl Net {
             return Ok((self.route_by(InterfaceId::LOOPBACK, source, RouteKind::Local)?, destination));
         }
         let kind = match destination {
-            IpAddr::V4(ip) if ip.is_multicast() => RouteKind::Multicast,
+            ip if ip.is_multicast() => RouteKind::Multicast,
             _ if self.is_broadcast(destination) => RouteKind::Broadcast,
             _ => RouteKind::Unicast,
         };
@@ -207,6 +208,32 @@ impl Net {
         match address {
             IpAddr::V4(ip) if ip.is_loopback() => true,
             _ => self.local_addresses.contains_key(&address),
+        }
+    }
+
+    /// Whether `address` is one of the host's own as seen on an interface: a link-local address of IPv6 is that of one link (RFC 4007 §6). Without
+    /// an interface it is taken to be on any.
+    pub fn is_local_at(&self, address: IpAddr, interface: Option<InterfaceId>) -> bool {
+        match (address, interface.and_then(|id| self.interface(id))) {
+            (IpAddr::V6(ip), Some(at)) if ip.is_unicast_link_local() && at.id != InterfaceId::LOOPBACK => {
+                at.addresses.iter().any(|cidr| cidr.address == address)
+            }
+            _ => self.is_local(address),
+        }
+    }
+
+    /// The interface that a packet to `address` must leave by because one of this link said the address: a link-local one of IPv6
+    /// (RFC 4007 §6) that came in by `interface`.
+    pub fn scope_of(&self, address: IpAddr, interface: InterfaceId) -> Option<InterfaceId> {
+        matches!(address, IpAddr::V6(ip) if ip.is_unicast_link_local() && interface != InterfaceId::LOOPBACK)
+            .then_some(interface)
+    }
+
+    /// The hops that a packet may go to `destination` if its socket says nothing of them.
+    pub fn default_hops(&mut self, destination: IpAddr, _interface: Option<InterfaceId>) -> u8 {
+        match destination {
+            IpAddr::V4(_) => self.settings.ip_default_ttl,
+            IpAddr::V6(_) => self.settings.ipv6_hop_limit,
         }
     }
 

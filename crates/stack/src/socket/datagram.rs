@@ -124,7 +124,11 @@ impl DatagramSocket {
                     info,
                     offender: error.from,
                     interface: error.interface,
-                    destination: present(self.domain, destination),
+                    destination: present(
+                        self.domain,
+                        destination,
+                        self.options.bind_to_device.or(Some(error.interface)),
+                    ),
                     payload: payload.into(),
                 });
             }
@@ -176,8 +180,8 @@ impl DatagramSocket {
         };
         queued.packet.copy_to(0, buffer);
         let mut info = queued.info;
-        info.source = present(self.domain, info.source);
-        info.destination = present(self.domain, info.destination);
+        info.source = present(self.domain, info.source, Some(info.interface));
+        info.destination = present(self.domain, info.destination, Some(info.interface));
         if !flags.peek
             && let Some(queued) = self.queue.pop_front()
         {
@@ -204,11 +208,11 @@ impl DatagramSocket {
     }
 
     pub fn local_addr(&self) -> SocketAddr {
-        present(self.domain, self.local)
+        present(self.domain, self.local, self.options.bind_to_device)
     }
 
     pub fn peer_addr(&self) -> Result<SocketAddr> {
-        self.peer.map(|peer| present(self.domain, peer)).ok_or(Error::NotConnected)
+        self.peer.map(|peer| present(self.domain, peer, self.options.bind_to_device)).ok_or(Error::NotConnected)
     }
 
     /// Whether to set DF on a packet of `len` bytes with its IP header, going by `route`; EMSGSIZE where the program asked to be told.

@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use wireway_wire::icmpv4::unreachable;
+use wireway_wire::{icmpv4, icmpv6};
 
 pub(crate) mod address;
 mod calls;
@@ -146,11 +146,21 @@ impl Unreachable {
     /// The code of ICMP (RFC 792, RFC 1812 §5.2.7.1).
     pub(crate) fn code_v4(self) -> u8 {
         match self {
-            Unreachable::Network => unreachable::NETWORK,
-            Unreachable::Host => unreachable::HOST,
-            Unreachable::Protocol => unreachable::PROTOCOL,
-            Unreachable::Port => unreachable::PORT,
-            Unreachable::Prohibited => unreachable::COMMUNICATION_PROHIBITED,
+            Unreachable::Network => icmpv4::unreachable::NETWORK,
+            Unreachable::Host => icmpv4::unreachable::HOST,
+            Unreachable::Protocol => icmpv4::unreachable::PROTOCOL,
+            Unreachable::Port => icmpv4::unreachable::PORT,
+            Unreachable::Prohibited => icmpv4::unreachable::COMMUNICATION_PROHIBITED,
+        }
+    }
+
+    /// The code of ICMPv6 (RFC 4443 §3.1).
+    pub(crate) fn code_v6(self) -> u8 {
+        match self {
+            Unreachable::Network => icmpv6::unreachable::NO_ROUTE,
+            Unreachable::Host | Unreachable::Protocol => icmpv6::unreachable::ADDRESS,
+            Unreachable::Port => icmpv6::unreachable::PORT,
+            Unreachable::Prohibited => icmpv6::unreachable::PROHIBITED,
         }
     }
 }

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use wireway_packet::{Instant, Packet};
-use wireway_wire::{Icmpv4Type, SeqNumber};
+use wireway_wire::SeqNumber;
 
 use super::connection::{Connection, Owner, Pending};
 use super::flow::{Endpoint, Flow, FlowTarget};
@@ -13,11 +13,11 @@ use super::listen::Listener;
 use super::shared::{Claim, Common, Cx};
 use super::state::State;
 use super::{Idle, Socket, Tcp};
-use crate::net::{Net, RouteKind};
+use crate::net::{Complaint, Net, RouteKind};
 use crate::socket::SocketFamily;
-use crate::socket::address::{present, to_bind, to_destination, unspecified};
+use crate::socket::address::{present, scope, to_bind, to_destination, unspecified};
 use crate::socket::port::Binding;
-use crate::{Counter, Domain, Error, Refusal, Result, Shutdown, SocketId};
+use crate::{Counter, Domain, Error, InterfaceId, Refusal, Result, Shutdown, SocketId};
 
 impl Tcp {
     pub fn socket(&mut self, net: &mut Net, domain: Domain) -> Result<SocketId> {
@@ -68,7 +68,8 @@ impl Tcp {
             Some(_) => return Err(Error::InvalidArgument),
             None => return Err(Error::BadDescriptor),
         };
-        let options = &idle.common.options;
+        let options = &mut idle.common.options;
+        let device = scope(net, &address, options.bind_to_device)?;
         let address = to_bind(net, idle.common.domain, options.v6_only, options.transparent, address)?;
         if idle.claim.is_some() || idle.any_port {
             return Err(Error::InvalidArgument);
@@ -77,6 +78,7 @@ impl Tcp {
             idle.any_port = true;
             return Ok(());
         }
+        options.bind_to_device = device;
         let binding = binding(&idle.common, address);
         let port = match address.port() {
             0 => ports.bind_any(&mut net.rng, net.settings.ip_local_port_range, binding)?,
@@ -158,7 +160,8 @@ impl Tcp {
         let options = idle.common.options;
         let (domain, old_claim) = (idle.common.domain, idle.claim);
         let peer = to_destination(domain, options.v6_only, peer)?;
-        let route = net.route(peer.ip(), options.bind_to_device)?;
+        let device = scope(net, &peer, options.bind_to_device)?;
+        let route = net.route(peer.ip(), device)?;
         if matches!(route.kind, RouteKind::Broadcast | RouteKind::Multicast) {
             return Err(Error::NetworkUnreachable);
         }
@@ -198,9 +201,10 @@ impl Tcp {
         }
         let Tcp { sockets, shared, flows, .. } = self;
         let socket = sockets.get_mut(id.index).ok_or(Error::BadDescriptor)?;
-        let Socket::Idle(idle) = core::mem::replace(socket, Socket::Reserved) else {
+        let Socket::Idle(mut idle) = core::mem::replace(socket, Socket::Reserved) else {
             return Err(Error::InvalidArgument);
         };
+        idle.common.options.bind_to_device = device;
         let mut cx = Cx { net, now, shared };
         let mut numbers = cx.shared.secrets.numbers(&flow, now);
         numbers.iss = floor.unwrap_or(numbers.iss);
@@ -262,7 +266,7 @@ impl Tcp {
                 connection.owner = Owner::Program;
                 // What came while it waited is to be seen.
                 net.events.mark(child, &mut connection.common.dirty);
-                let peer = present(connection.common.domain, connection.flow.remote.into());
+                let peer = present(connection.common.domain, connection.flow.remote.into(), connection.meta.interface);
                 return Ok((child, peer));
             }
         }
@@ -301,8 +305,8 @@ impl Tcp {
             match refusal {
                 Refusal::Reset => connection.refuse_syn(cx),
                 Refusal::Unreachable(why) => {
-                    if let Some(quote) = connection.held_syn() {
-                        cx.net.send_icmp_error(now, quote, Icmpv4Type::DESTINATION_UNREACHABLE, why.code_v4());
+                    if let Some((interface, quote)) = connection.held_syn() {
+                        cx.net.complain(now, interface, quote, Complaint::Unreachable(why));
                     }
                 }
                 Refusal::Ignore => {}
@@ -409,13 +413,13 @@ impl Tcp {
             Socket::Listener(listener) => (&listener.common, of_claim(&listener.common, &listener.claim)),
             Socket::Connection(connection) => (&connection.common, connection.flow.local.into()),
         };
-        Ok(present(common.domain, address))
+        Ok(present(common.domain, address, common.options.bind_to_device))
     }
 
     pub fn peer_addr(&self, id: SocketId) -> Result<SocketAddr> {
         match self.socket_ref(id)? {
             Socket::Connection(connection) if !matches!(connection.state, State::Closed | State::SynSent) => {
-                Ok(present(connection.common.domain, connection.flow.remote.into()))
+                Ok(present(connection.common.domain, connection.flow.remote.into(), connection.meta.interface))
             }
             _ => Err(Error::NotConnected),
         }
@@ -512,13 +516,13 @@ impl Connection {
 
     /// Answers a held SYN as if nobody listened.
     fn refuse_syn(&mut self, cx: &mut Cx<'_>) {
-        super::demux::send_reset(&self.flow, SeqNumber(0), Some(self.rcv_nxt), cx);
+        super::demux::send_reset(&self.flow, self.meta.interface, SeqNumber(0), Some(self.rcv_nxt), cx);
     }
 
     /// The held SYN as an ICMP error quotes it.
-    fn held_syn(&mut self) -> Option<Packet> {
+    fn held_syn(&mut self) -> Option<(InterfaceId, Packet)> {
         let mut inbound = self.quote.take()?;
         inbound.packet = super::header::quoted_syn(&self.flow, self.irs);
-        inbound.into_quote()
+        Some((inbound.interface, inbound.into_quote()?))
     }
 }

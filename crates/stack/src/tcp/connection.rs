@@ -11,7 +11,7 @@
 //! deadline moves before the time it already knows, so that data transfer hardly ever touches it.
 
 use wireway_packet::Instant;
-use wireway_wire::{Protocol, SeqNumber, Sum};
+use wireway_wire::{SeqNumber, Sum};
 
 use super::ack::AckSchedule;
 use super::flow::Flow;
@@ -23,7 +23,7 @@ use super::receive_buffer::ReceiveBuffer;
 use super::recovery::Recovery;
 use super::rto::{RttEstimator, Timing};
 use super::send_buffer::SendBuffer;
-use super::shared::{Claim, Common, Cx};
+use super::shared::{Claim, Common, Cx, meta};
 use super::state::State;
 use super::timers::Deadlines;
 use super::window::ReceiveTuning;
@@ -177,17 +177,7 @@ impl Connection {
         Numbers { iss, ts_offset }: Numbers,
         cx: &mut Cx<'_>,
     ) -> Box<Connection> {
-        let meta = IpMeta {
-            source: flow.local.address,
-            destination: flow.remote.address,
-            protocol: Protocol::TCP.0,
-            ttl: common.options.ttl.unwrap_or(cx.net.settings.ip_default_ttl),
-            tos: common.options.tos,
-            dont_fragment: common.options.mtu_discover != crate::MtuDiscover::Dont,
-            ignore_path_mtu: common.options.mtu_discover == crate::MtuDiscover::Probe,
-            confirm: false,
-            interface: common.options.bind_to_device,
-        };
+        let meta = meta(&flow, &common.options, common.options.bind_to_device, cx.net);
         let pseudo = super::header::pseudo(&flow);
         let zero = SeqNumber(0);
         let fresh = Connection {

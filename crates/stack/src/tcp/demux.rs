@@ -1,8 +1,6 @@
 //! From a packet to the connection, half-open connection, TIME-WAIT entry or listener that it is for (RFC 9293 §3.10.7), and the
 //! answer to what is for none.
 
-use core::net::IpAddr;
-
 use wireway_packet::{Instant, Packet};
 use wireway_wire::tcp_options::timestamps_only;
 use wireway_wire::{Protocol, SeqNumber, TcpFlags, TcpHeader, TcpOptions, TcpView};
@@ -14,7 +12,7 @@ use super::input::{Segment, Verdict};
 use super::shared::Cx;
 use super::time_wait::Answer;
 use crate::net::{Inbound, IpMeta, Net};
-use crate::{Counter, DropReason};
+use crate::{Counter, DropReason, InterfaceId};
 
 /// Takes the header off a segment. Options other than timestamps alone are put into `place`.
 #[inline(always)]
@@ -54,6 +52,7 @@ pub(super) fn parse<'a>(inbound: &mut Inbound, place: &'a mut Option<TcpOptions>
     packet.trim_front(header_len);
     let len = packet.len() as u32;
     Ok(Segment {
+        interface: inbound.interface,
         ports: (fields.dst_port, fields.src_port),
         seq: fields.seq,
         ack: fields.ack,
@@ -125,9 +124,9 @@ impl Tcp {
     pub(super) fn reset_unknown(&mut self, net: &mut Net, now: Instant, flow: &Flow, segment: &Segment) {
         let mut cx = Cx { net, now, shared: &mut self.shared };
         if segment.flags.contains(TcpFlags::ACK) {
-            send_reset_at(flow, segment.ack, &mut cx);
+            send_reset_at(flow, Some(segment.interface), segment.ack, &mut cx);
         } else {
-            send_reset(flow, SeqNumber(0), Some(segment.end()), &mut cx);
+            send_reset(flow, Some(segment.interface), SeqNumber(0), Some(segment.end()), &mut cx);
         }
     }
 
@@ -179,13 +178,19 @@ impl Tcp {
     }
 }
 
-/// Sends <SEQ=seq><CTL=RST>.
-pub(super) fn send_reset_at(flow: &Flow, seq: SeqNumber, cx: &mut Cx<'_>) {
-    send_reset(flow, seq, None, cx);
+/// Sends <SEQ=seq><CTL=RST>. `interface`: by which the peer was heard.
+pub(super) fn send_reset_at(flow: &Flow, interface: Option<InterfaceId>, seq: SeqNumber, cx: &mut Cx<'_>) {
+    send_reset(flow, interface, seq, None, cx);
 }
 
 /// Sends <SEQ=seq><ACK=ack><CTL=RST,ACK>, or without the acknowledgement.
-pub(super) fn send_reset(flow: &Flow, seq: SeqNumber, ack: Option<SeqNumber>, cx: &mut Cx<'_>) {
+pub(super) fn send_reset(
+    flow: &Flow,
+    interface: Option<InterfaceId>,
+    seq: SeqNumber,
+    ack: Option<SeqNumber>,
+    cx: &mut Cx<'_>,
+) {
     cx.net.counters.count(Counter::TcpOutRsts);
     cx.net.counters.count(Counter::TcpOutSegs);
     let header = Header {
@@ -199,16 +204,13 @@ pub(super) fn send_reset(flow: &Flow, seq: SeqNumber, ack: Option<SeqNumber>, cx
     };
     let mut packet = Packet::new();
     write_header(&mut packet, &header, pseudo(flow));
+    let (source, destination, protocol) = (flow.local.address, flow.remote.address, Protocol::TCP.0);
+    let interface = interface.and_then(|interface| cx.net.scope_of(destination, interface));
     let meta = IpMeta {
-        source: flow.local.address,
-        destination: flow.remote.address,
-        protocol: Protocol::TCP.0,
-        ttl: cx.net.settings.ip_default_ttl,
-        tos: 0,
-        dont_fragment: matches!(flow.local.address, IpAddr::V4(_)),
-        ignore_path_mtu: false,
-        confirm: false,
-        interface: None,
+        flow_label: cx.net.flow_label(source, destination, protocol, (flow.local.port, flow.remote.port)),
+        dont_fragment: true,
+        interface,
+        ..IpMeta::new(source, destination, protocol, cx.net.default_hops(destination, interface))
     };
     let _ = cx.net.send_ip(cx.now, &meta, packet);
 }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::hash::Hash;
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use hashbrown::hash_map::Entry;
 use siphasher::sip::SipHasher24;
@@ -70,24 +70,28 @@ impl KeyV4 {
     }
 }
 
+impl KeyV6 {
+    #[inline]
+    pub fn new(local: Ipv6Addr, remote: Ipv6Addr, ports: (u16, u16)) -> KeyV6 {
+        let ports = u32::from(ports.0) << 16 | u32::from(ports.1);
+        KeyV6 { local: local.to_bits(), remote: remote.to_bits(), ports }
+    }
+}
+
 impl From<&Flow> for FlowKey {
     fn from(flow: &Flow) -> FlowKey {
         let ports = (flow.local.port, flow.remote.port);
         match (flow.local.address, flow.remote.address) {
             (IpAddr::V4(local), IpAddr::V4(remote)) => FlowKey::V4(KeyV4::new(local, remote, ports)),
-            (local, remote) => FlowKey::V6(KeyV6 {
-                local: bits(local),
-                remote: bits(remote),
-                ports: u32::from(ports.0) << 16 | u32::from(ports.1),
-            }),
+            (local, remote) => FlowKey::V6(KeyV6::new(mapped(local), mapped(remote), ports)),
         }
     }
 }
 
-fn bits(address: IpAddr) -> u128 {
+fn mapped(address: IpAddr) -> Ipv6Addr {
     match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(v6) => v6.to_bits(),
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
     }
 }
 
@@ -134,17 +138,16 @@ impl Flows {
         Flows { v4: rng.map(), v6: rng.map() }
     }
 
-    /// What an IPv4 flow leads to.
     #[inline]
-    pub fn find_v4(&self, key: &KeyV4) -> Option<FlowTarget> {
-        self.v4.get(key).copied()
+    pub fn find(&self, key: &FlowKey) -> Option<FlowTarget> {
+        match key {
+            FlowKey::V4(key) => self.v4.get(key).copied(),
+            FlowKey::V6(key) => self.v6.get(key).copied(),
+        }
     }
 
     pub fn get(&self, flow: &Flow) -> Option<FlowTarget> {
-        match flow.into() {
-            FlowKey::V4(key) => self.v4.get(&key).copied(),
-            FlowKey::V6(key) => self.v6.get(&key).copied(),
-        }
+        self.find(&flow.into())
     }
 
     pub fn insert(&mut self, flow: Flow, target: FlowTarget) {

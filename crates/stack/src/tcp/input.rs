@@ -5,15 +5,17 @@ use wireway_packet::Packet;
 use wireway_wire::{SeqNumber, TcpFlags, TcpOptions};
 
 use super::connection::{Connection, Pending};
-use super::flow::{Endpoint, Flow, KeyV4};
+use super::flow::{Endpoint, Flow, FlowKey, KeyV4, KeyV6};
 use super::shared::Cx;
 use super::state::State;
 use super::time_wait::PAWS_IDLE;
-use crate::net::Inbound;
-use crate::{Counter, DropReason, Error};
+use crate::net::{Inbound, IpHeader};
+use crate::{Counter, DropReason, Error, InterfaceId};
 
 /// A received segment's header, taken apart.
 pub(crate) struct Segment<'a> {
+    /// By which it came in.
+    pub interface: InterfaceId,
     /// Ours and the peer's.
     pub ports: (u16, u16),
     pub seq: SeqNumber,
@@ -46,9 +48,11 @@ impl Segment<'_> {
 
     /// The flow as the table's key.
     #[inline]
-    pub fn key(&self, inbound: &Inbound) -> KeyV4 {
-        let ip = &inbound.header;
-        KeyV4::new(ip.dst(), ip.src(), self.ports)
+    pub fn key(&self, inbound: &Inbound) -> FlowKey {
+        match &inbound.header {
+            IpHeader::V4(ip) => FlowKey::V4(KeyV4::new(ip.dst(), ip.src(), self.ports)),
+            IpHeader::V6(ip) => FlowKey::V6(KeyV6::new(ip.dst(), ip.src(), self.ports)),
+        }
     }
 
     pub fn is_fin(&self) -> bool {

@@ -4,6 +4,7 @@ use wireway_packet::Packet;
 use wireway_wire::{SeqNumber, TcpFlags, TcpOptions};
 
 use super::connection::{Connection, Pending};
+use super::flow::Flow;
 use super::header::{Header, write_header_with};
 use super::input::{Segment, Verdict};
 use super::newreno::NewReno;
@@ -13,8 +14,9 @@ use super::state::State;
 use super::window::{initial_window, shift_for};
 use crate::{Counter, DropReason, Error};
 
-/// The segment size of a peer that names none (RFC 9293 §3.7.1, MUST-15).
-pub(crate) const DEFAULT_MSS: u16 = 536;
+/// The segment size of a peer that names none, by IPv4 and by IPv6 (RFC 9293 §3.7.1, MUST-15).
+const DEFAULT_MSS_V4: u16 = 536;
+const DEFAULT_MSS_V6: u16 = 1220;
 /// Smaller than this is not believed (Linux's TCP_MIN_SND_MSS, so that a peer cannot make us send crumbs).
 pub(crate) const MIN_MSS: u16 = 48;
 
@@ -29,9 +31,10 @@ pub(crate) struct PeerOptions {
 }
 
 impl PeerOptions {
-    pub fn new(options: &TcpOptions) -> PeerOptions {
+    pub fn new(options: &TcpOptions, flow: &Flow) -> PeerOptions {
+        let default = if flow.remote.address.is_ipv4() { DEFAULT_MSS_V4 } else { DEFAULT_MSS_V6 };
         PeerOptions {
-            mss: options.mss.filter(|&mss| mss > 0).unwrap_or(DEFAULT_MSS).max(MIN_MSS),
+            mss: options.mss.filter(|&mss| mss > 0).unwrap_or(default).max(MIN_MSS),
             window_scale: options.window_scale.map(|shift| shift.min(super::window::MAX_SHIFT)),
             sack: options.sack_permitted,
             timestamp: options.timestamps.map(|t| t.0),
@@ -173,7 +176,7 @@ impl Connection {
         }
         let Some(options) = segment.options else { return Err(DropReason::TcpMalformed) };
         self.take_irs(seq);
-        self.take_options(&PeerOptions::new(options), cx);
+        self.take_options(&PeerOptions::new(options, &self.flow), cx);
         self.snd_wnd = u32::from(segment.window);
         self.max_snd_wnd = self.snd_wnd;
         self.snd_wl1 = seq;

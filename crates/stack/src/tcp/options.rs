@@ -185,7 +185,10 @@ impl Connection {
                 }
             }
             SocketOption::ReceiveBuffer(_) => self.tuning.buffer = options.receive_buffer,
-            SocketOption::Ttl(ttl) => self.meta.ttl = ttl.unwrap_or(cx.net.settings.ip_default_ttl),
+            SocketOption::Ttl(ttl) => {
+                let default = cx.net.default_hops(self.flow.remote.address, self.meta.interface);
+                self.meta.ttl = ttl.unwrap_or(default);
+            }
             SocketOption::Tos(_) => self.meta.tos = options.tos,
             SocketOption::MtuDiscover(mode) => {
                 self.meta.dont_fragment = mode != MtuDiscover::Dont;

@@ -16,13 +16,14 @@ use wireway_wire::{SackBlocks, SeqNumber, TcpFlags};
 use super::congestion::CongestionControl;
 use super::connection::{Connection, Pending};
 use super::header::{Header, write_header};
+use super::path_mtu::ip_header_len;
 use super::rto::Timing;
 use super::shared::Cx;
 use super::state::State;
 use crate::{Counter, Error};
 
-/// The largest IP payload behind an IPv4 header.
-const MAX_IP_PAYLOAD: usize = 65_535 - 20;
+/// The largest IP packet, of either family, that a super-segment makes.
+const MAX_IP_PACKET: usize = 65_535;
 
 impl Connection {
     /// Does what was noted for the next flush.
@@ -156,7 +157,8 @@ impl Connection {
 
     /// The largest payload of a super-segment: whole segments within one IP packet.
     fn largest_payload(&self, mss: u32) -> u32 {
-        let room = (MAX_IP_PAYLOAD - wireway_wire::TcpHeader::LEN) as u32 - self.options_len();
+        let headers = u32::from(ip_header_len(&self.flow)) + wireway_wire::TcpHeader::LEN as u32;
+        let room = MAX_IP_PACKET as u32 - headers - self.options_len();
         (room / mss).max(1) * mss.min(room)
     }
 

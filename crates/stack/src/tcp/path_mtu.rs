@@ -13,7 +13,7 @@ use crate::net::{IcmpError, IcmpErrorKind, Net};
 use crate::{Counter, MtuDiscover};
 
 /// The bytes of an IP header without options.
-fn ip_header_len(flow: &Flow) -> u16 {
+pub(super) fn ip_header_len(flow: &Flow) -> u16 {
     if flow.local.address.is_ipv4() { 20 } else { 40 }
 }
 

@@ -12,7 +12,7 @@ use super::isn::Numbers;
 use super::listen::Listener;
 use super::open::PeerOptions;
 use super::rto::{RTO_INITIAL, Timing};
-use super::shared::{Claim, Common, Cx};
+use super::shared::{Claim, Common, Cx, meta};
 use super::state::State;
 use super::window::{initial_window, shift_for};
 use super::{REQUEST, Socket, Tcp, syn_cookie};
@@ -20,7 +20,7 @@ use crate::net::{Inbound, IpMeta, Net};
 use crate::socket::SocketFamily;
 use crate::socket::port::Binding;
 use crate::timer::{Timer, TimerKey};
-use crate::{Counter, DropReason, SocketId};
+use crate::{Counter, DropReason, InterfaceId, SocketId};
 
 /// A half-open connection.
 pub(crate) struct Request {
@@ -50,27 +50,19 @@ impl Request {
         flow: Flow,
         irs: SeqNumber,
         syn: &TcpOptions,
+        interface: InterfaceId,
         cx: &mut Cx<'_>,
     ) -> Result<Request, DropReason> {
         let options = &listener.common.options;
         let settings = &cx.net.settings;
-        let mut peer = PeerOptions::new(syn);
+        let mut peer = PeerOptions::new(syn, &flow);
         peer.sack &= settings.tcp_sack;
         peer.window_scale = peer.window_scale.filter(|_| settings.tcp_window_scaling);
         peer.timestamp = peer.timestamp.filter(|_| settings.tcp_timestamps);
         let largest = if listener.common.receive_buffer_locked { options.receive_buffer } else { settings.tcp_rmem.2 };
         let rcv_shift = if peer.window_scale.is_some() { shift_for(largest) } else { 0 };
-        let meta = IpMeta {
-            source: flow.local.address,
-            destination: flow.remote.address,
-            protocol: wireway_wire::Protocol::TCP.0,
-            ttl: options.ttl.unwrap_or(settings.ip_default_ttl),
-            tos: options.tos,
-            dont_fragment: options.mtu_discover != crate::MtuDiscover::Dont,
-            ignore_path_mtu: options.mtu_discover == crate::MtuDiscover::Probe,
-            confirm: false,
-            interface: options.bind_to_device,
-        };
+        let interface = options.bind_to_device.or(cx.net.scope_of(flow.remote.address, interface));
+        let meta = meta(&flow, options, interface, cx.net);
         let route = cx.net.route(flow.remote.address, meta.interface).map_err(|_| DropReason::IpOutNoRoutes)?;
         let advertised_mss = super::path_mtu::advertised_mss(&flow, route.interface_mtu, options.max_segment);
         let room = u32::from(advertised_mss) - if peer.timestamp.is_some() { 12 } else { 0 };
@@ -155,7 +147,7 @@ impl Request {
 
     /// Makes a connection of the request, as it is before its acknowledgement is looked at.
     fn to_connection(&self, listener: &Listener, id: SocketId, cx: &mut Cx<'_>) -> Box<Connection> {
-        let mut connection = child(listener, id, self.flow, self.numbers, cx);
+        let mut connection = child(listener, id, self, cx);
         connection.snd_nxt = self.numbers.iss + 1;
         connection.snd_max = self.numbers.iss + 1;
         connection.timestamps = true;
@@ -176,17 +168,22 @@ impl Request {
 }
 
 /// A connection of a listener, with its options.
-fn child(listener: &Listener, id: SocketId, flow: Flow, numbers: Numbers, cx: &mut Cx<'_>) -> Box<Connection> {
+fn child(listener: &Listener, id: SocketId, request: &Request, cx: &mut Cx<'_>) -> Box<Connection> {
     let common = Common {
         id,
         domain: listener.common.domain,
-        options: crate::SocketOptions { hold_incoming: false, ..listener.common.options },
+        // To a link-local peer it is bound to the link, as on Linux.
+        options: crate::SocketOptions {
+            hold_incoming: false,
+            bind_to_device: request.meta.interface,
+            ..listener.common.options
+        },
         error: None,
         dirty: Default::default(),
         receive_buffer_locked: listener.common.receive_buffer_locked,
         send_buffer_locked: listener.common.send_buffer_locked,
     };
-    Connection::new(common, flow, Owner::Listener(listener.common.id), numbers, cx)
+    Connection::new(common, request.flow, Owner::Listener(listener.common.id), request.numbers, cx)
 }
 
 impl Tcp {
@@ -209,8 +206,8 @@ impl Tcp {
             cx.net.counters.count(Counter::TcpExtListenDrops);
             return Err(DropReason::TcpListenOverflow);
         }
-        let mut request =
-            Request::new(listener, flow, segment.seq, &segment.options.copied().unwrap_or_default(), &mut cx)?;
+        let options = segment.options.copied().unwrap_or_default();
+        let mut request = Request::new(listener, flow, segment.seq, &options, inbound.interface, &mut cx)?;
         request.numbers.iss = iss.unwrap_or(request.numbers.iss);
         if listener.common.options.hold_incoming {
             return self.hold(net, now, index, &request, inbound);
@@ -330,13 +327,13 @@ impl Tcp {
         if segment.ack != request.numbers.iss + 1 {
             // RFC 9293 §3.10.7.4: <SEQ=SEG.ACK><CTL=RST>.
             let flow = request.flow;
-            super::demux::send_reset_at(&flow, segment.ack, &mut cx);
+            super::demux::send_reset_at(&flow, Some(segment.interface), segment.ack, &mut cx);
             return Err(DropReason::TcpInvalidAckSequence);
         }
         let id = request.listener;
         let Some(Socket::Listener(listener)) = self.sockets.get_exact_mut(id.index, id.generation) else {
             // The listener went away meanwhile.
-            super::demux::send_reset_at(&request.flow, segment.ack, &mut cx);
+            super::demux::send_reset_at(&request.flow, request.meta.interface, segment.ack, &mut cx);
             self.drop_request(net, at);
             return Err(DropReason::NoSocket);
         };
@@ -397,7 +394,7 @@ impl Tcp {
             timestamps: segment.timestamps,
             ..TcpOptions::default()
         };
-        let mut request = Request::new(listener, flow, segment.seq - 1, &options, &mut cx)?;
+        let mut request = Request::new(listener, flow, segment.seq - 1, &options, segment.interface, &mut cx)?;
         // When the SYN-ACK was sent is forgotten: no round trip can be measured, as if it had been repeated.
         request.numbers.iss = segment.ack - 1;
         request.retries = 1;

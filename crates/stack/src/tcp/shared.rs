@@ -1,14 +1,16 @@
 //! What every part of TCP is handed: the network below, the time, and what connections share.
 
 use wireway_packet::Instant;
+use wireway_wire::Protocol;
 
 use super::challenge::ChallengeLimit;
 use super::connection::Connection;
+use super::flow::Flow;
 use super::isn::Secrets;
 use crate::event::Dirty;
-use crate::net::Net;
+use crate::net::{IpMeta, Net};
 use crate::socket::port::Binding;
-use crate::{Domain, Error, SocketId, SocketOptions};
+use crate::{Domain, Error, InterfaceId, MtuDiscover, SocketId, SocketOptions};
 
 /// What connections share.
 pub(crate) struct Shared {
@@ -30,6 +32,20 @@ pub(crate) struct Cx<'a> {
     pub net: &'a mut Net,
     pub now: Instant,
     pub shared: &'a mut Shared,
+}
+
+/// How the segments of a flow are sent, by `interface` alone if it is given.
+pub(crate) fn meta(flow: &Flow, options: &SocketOptions, interface: Option<InterfaceId>, net: &mut Net) -> IpMeta {
+    let (source, destination, protocol) = (flow.local.address, flow.remote.address, Protocol::TCP.0);
+    let ttl = options.ttl.unwrap_or_else(|| net.default_hops(destination, interface));
+    IpMeta {
+        tos: options.tos,
+        flow_label: net.flow_label(source, destination, protocol, (flow.local.port, flow.remote.port)),
+        dont_fragment: options.mtu_discover != MtuDiscover::Dont,
+        ignore_path_mtu: options.mtu_discover == MtuDiscover::Probe,
+        interface,
+        ..IpMeta::new(source, destination, protocol, ttl)
+    }
 }
 
 /// What every TCP socket has, whatever its state.

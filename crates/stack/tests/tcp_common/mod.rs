@@ -1,9 +1,12 @@
 //! Two hosts on one cable in virtual time, for the tests of TCP.
-#![allow(dead_code)]
+//!
+//! The family of a test's addresses is a property of its thread ([`family`]): [`both_families`] makes of a function a test for each.
+#![allow(dead_code, unused_macros, unused_imports)]
 
 pub mod wire;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::cell::Cell;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use wireway_lab::{CableId, HostId, Network};
@@ -19,22 +22,96 @@ pub const A: HostId = HostId(0);
 pub const B: HostId = HostId(1);
 pub const PORT: u16 = 80;
 
-pub fn address(last: u8) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    V4,
+    V6,
 }
 
-/// A host at 10.0.0.`last`, whose seed is its number and `seed`.
+thread_local! {
+    static FAMILY: Cell<Family> = const { Cell::new(Family::V4) };
+}
+
+/// What this test's addresses are.
+pub fn family() -> Family {
+    FAMILY.get()
+}
+
+/// Runs a test with addresses of a family.
+pub fn with_family(family: Family, test: impl FnOnce()) {
+    FAMILY.set(family);
+    test();
+}
+
+/// Makes of each function two tests, `ipv4` and `ipv6`, in a module of its name.
+macro_rules! both_families {
+    ($($(#[$meta:meta])* fn $name:ident() $body:block)*) => {$(
+        mod $name {
+            use super::*;
+
+            $(#[$meta])*
+            fn run() $body
+
+            #[test]
+            fn ipv4() {
+                with_family(Family::V4, run);
+            }
+
+            #[test]
+            fn ipv6() {
+                with_family(Family::V6, run);
+            }
+        }
+    )*};
+}
+pub(crate) use both_families;
+
+/// 10.0.0.`last` or fd00::`last`.
+pub fn address(last: u8) -> IpAddr {
+    match family() {
+        Family::V4 => IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)),
+        Family::V6 => IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last.into())),
+    }
+}
+
+/// The length of the prefix of [`address`].
+pub fn prefix_len() -> u8 {
+    if family() == Family::V4 { 24 } else { 64 }
+}
+
+pub fn unspecified() -> IpAddr {
+    if family() == Family::V4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+}
+
+pub fn domain() -> Domain {
+    if family() == Family::V4 { Domain::Inet } else { Domain::Inet6 }
+}
+
+/// Bytes of the IP header.
+pub fn ip_len() -> usize {
+    if family() == Family::V4 { 20 } else { 40 }
+}
+
+/// The segment size of a bench's interface: its MTU is so much larger as the headers are.
+pub const MSS: u16 = 1460;
+
+/// The segment size of a path that carries packets of `mtu` bytes.
+pub fn mss_of(mtu: usize) -> usize {
+    mtu - ip_len() - 20
+}
+
+/// A host at [`address`]`(last)`, whose seed is its number and `seed`.
 pub fn host(last: u8, seed: u8, settings: Settings, mtu: u16) -> (Host, InterfaceId) {
     let mut bytes = [last; 32];
     bytes[0] = seed;
     let mut host = Host::new(settings, bytes);
     let mut config = InterfaceConfig::ethernet("eth0", MacAddr([2, 0, 0, 0, 0, last]), mtu);
-    config.addresses.push(Cidr { address: address(last), prefix_len: 24 });
+    config.addresses.push(Cidr { address: address(last), prefix_len: prefix_len() });
     let interface = host.add_interface(Instant::ZERO, config).unwrap();
     (host, interface)
 }
 
-/// A (10.0.0.1) and B (10.0.0.2).
+/// A (the first address) and B (the second).
 pub struct Two {
     pub net: Network,
     pub cable: CableId,
@@ -50,6 +127,12 @@ impl Two {
         let (host_a, ia) = host(1, seed as u8, a, there.mtu);
         let (host_b, ib) = host(2, seed as u8, b, back.mtu);
         let (a, b) = (net.add_host(host_a), net.add_host(host_b));
+        if family() == Family::V6 {
+            for (at, interface, other) in [(a, ia, 2), (b, ib, 1)] {
+                let mac = Some(MacAddr([2, 0, 0, 0, 0, other]));
+                net.host(at).set_neighbour(Instant::ZERO, interface, address(other), mac).unwrap();
+            }
+        }
         let cable = net.connect((a, ia), (b, ib), there, back);
         Two { net, cable }
     }
@@ -63,7 +146,7 @@ impl Two {
     }
 
     pub fn socket(&mut self, at: HostId) -> SocketId {
-        self.net.host(at).socket(Domain::Inet, Kind::Stream).unwrap()
+        self.net.host(at).socket(domain(), Kind::Stream).unwrap()
     }
 
     pub fn set(&mut self, at: HostId, id: SocketId, option: SocketOption) {
@@ -78,7 +161,7 @@ impl Two {
     }
 
     pub fn listen_on(&mut self, at: HostId, id: SocketId, port: u16) {
-        self.net.host(at).bind(id, SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).unwrap();
+        self.net.host(at).bind(id, SocketAddr::new(unspecified(), port)).unwrap();
         self.net.host(at).listen(id, 16).unwrap();
     }
 

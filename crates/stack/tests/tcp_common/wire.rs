@@ -1,19 +1,18 @@
 //! One host against hand-made segments: the test is the peer.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use wireway_packet::Instant;
 use wireway_packet::Packet;
 use wireway_stack::{
-    Domain, Error, Host, InterfaceId, Kind, Ready, ReceiveFlags, Result, SendFlags, Settings, Shutdown, SocketId,
-    SocketOption,
+    Error, Host, InterfaceId, Kind, Ready, ReceiveFlags, Result, SendFlags, Settings, Shutdown, SocketId, SocketOption,
 };
 use wireway_wire::zerocopy::IntoBytes;
 use wireway_wire::{
-    EtherType, EthernetHeader, Ipv4Fields, Ipv4Header, Ipv4View, MacAddr, Protocol, SeqNumber, Sum, TcpFields,
-    TcpFlags, TcpHeader, TcpOptions, TcpView,
+    EtherType, EthernetHeader, Ipv4Fields, Ipv4Header, Ipv4View, Ipv6Fields, Ipv6Header, MacAddr, Protocol, SeqNumber,
+    Sum, TcpFields, TcpFlags, TcpHeader, TcpOptions, TcpView,
 };
 
 /// A segment on the wire.
@@ -35,7 +34,7 @@ impl Seg {
     }
 }
 
-/// The host under test is 10.0.0.1, the peer 10.0.0.2.
+/// The host under test has the first address, the peer the second.
 pub struct Bench {
     pub host: Host,
     pub interface: InterfaceId,
@@ -48,7 +47,7 @@ const HOST_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 
 impl Bench {
     pub fn new(settings: Settings) -> Bench {
-        let (mut host, interface) = super::host(1, 0, settings, 1500);
+        let (mut host, interface) = super::host(1, 0, settings, super::MSS + 20 + super::ip_len() as u16);
         let now = Instant::from_millis(1_000);
         host.set_neighbour(now, interface, super::address(2), Some(PEER_MAC)).unwrap();
         Bench { host, interface, now, seen: VecDeque::new() }
@@ -63,15 +62,25 @@ impl Bench {
             let Some(frame) = self.host.transmit(self.now, self.interface) else { break };
             let bytes = frame.to_vec();
             let (ethernet, rest) = EthernetHeader::parse(&bytes).unwrap();
-            if ethernet.ethertype() != EtherType::IPV4 {
-                continue;
-            }
-            let (ip, payload) = Ipv4View::parse(rest).unwrap();
-            if ip.header.protocol() != Protocol::TCP {
-                continue;
-            }
+            let (pseudo, payload) = match ethernet.ethertype() {
+                EtherType::IPV4 => {
+                    let (ip, payload) = Ipv4View::parse(rest).unwrap();
+                    if ip.header.protocol() != Protocol::TCP {
+                        continue;
+                    }
+                    (ip.header.pseudo(payload.len() as u32), payload)
+                }
+                EtherType::IPV6 => {
+                    let (ip, payload) = Ipv6Header::parse(rest).unwrap();
+                    if ip.next_header != Protocol::TCP {
+                        continue;
+                    }
+                    (ip.pseudo(Protocol::TCP, payload.len() as u32), payload)
+                }
+                _ => continue,
+            };
             assert!(Sum::of(payload).fold() != 0);
-            let mut sum = ip.header.pseudo(payload.len() as u32);
+            let mut sum = pseudo;
             sum.add_bytes(payload);
             assert!(sum.is_valid(), "bad checksum");
             let (tcp, data) = TcpView::parse(payload).unwrap();
@@ -137,7 +146,6 @@ impl Bench {
     }
 
     pub fn inject_from(&mut self, source: IpAddr, seg: &Seg) {
-        let (IpAddr::V4(source), destination) = (source, Ipv4Addr::new(10, 0, 0, 1)) else { panic!() };
         let fields = TcpFields {
             src_port: seg.sport,
             dst_port: seg.dport,
@@ -150,34 +158,83 @@ impl Bench {
         let mut tcp = TcpHeader::new(&fields, seg.options.len()).as_bytes().to_vec();
         tcp.extend_from_slice(&seg.options);
         tcp.extend_from_slice(&seg.data);
-        let mut sum = Sum::pseudo_v4(source, destination, Protocol::TCP, tcp.len() as u32);
+        let len = tcp.len() as u32;
+        let mut sum = match (source, super::address(1)) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => Sum::pseudo_v4(source, destination, Protocol::TCP, len),
+            (IpAddr::V6(source), IpAddr::V6(destination)) => Sum::pseudo_v6(source, destination, Protocol::TCP, len),
+            _ => panic!("addresses of two families"),
+        };
         sum.add_bytes(&tcp);
         let checksum = sum.finish();
         tcp[16..18].copy_from_slice(&checksum.to_be_bytes());
         self.inject_ip(source, Protocol::TCP, &tcp);
     }
 
-    pub fn inject_ip(&mut self, source: Ipv4Addr, protocol: Protocol, payload: &[u8]) {
-        let ip = Ipv4Header::new(
-            &Ipv4Fields {
-                tos: 0,
-                payload_len: payload.len() as u16,
-                ident: 0,
-                dont_fragment: true,
-                more_fragments: false,
-                fragment_offset: 0,
-                ttl: 64,
-                protocol,
-                src: source,
-                dst: Ipv4Addr::new(10, 0, 0, 1),
-            },
-            &[],
-        );
-        let mut frame = Vec::new();
-        frame.extend_from_slice(EthernetHeader::new(HOST_MAC, PEER_MAC, EtherType::IPV4).as_bytes());
-        frame.extend_from_slice(ip.as_bytes());
-        frame.extend_from_slice(payload);
+    /// Hands the host a packet from `source` with this payload, whose checksum is right.
+    pub fn inject_ip(&mut self, source: IpAddr, protocol: Protocol, payload: &[u8]) {
+        let (ethertype, ip) = match (source, super::address(1)) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let fields = Ipv4Fields {
+                    tos: 0,
+                    payload_len: payload.len() as u16,
+                    ident: 0,
+                    dont_fragment: true,
+                    more_fragments: false,
+                    fragment_offset: 0,
+                    ttl: 64,
+                    protocol,
+                    src,
+                    dst,
+                };
+                (EtherType::IPV4, Ipv4Header::new(&fields, &[]).as_bytes().to_vec())
+            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                let fields = Ipv6Fields {
+                    traffic_class: 0,
+                    flow_label: 0,
+                    payload_len: payload.len() as u16,
+                    next_header: protocol,
+                    hop_limit: 64,
+                    src,
+                    dst,
+                };
+                (EtherType::IPV6, Ipv6Header::new(&fields).as_bytes().to_vec())
+            }
+            _ => panic!("addresses of two families"),
+        };
+        let frame = [EthernetHeader::new(HOST_MAC, PEER_MAC, ethertype).as_bytes(), &ip, payload].concat();
         self.host.receive(self.now, self.interface, Packet::copy_from(&frame));
+    }
+
+    /// Hands the host an ICMP error about `seg`, which the host sent: of `v4`'s or `v6`'s type and code. `mtu` is what it tells of the path.
+    pub fn inject_icmp(&mut self, v4: (u8, u8), v6: (u8, u8), mtu: u16, seg: &Seg) {
+        let mut quoted = match (super::address(1), super::address(2)) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let header = [&[0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0][..], &src.octets(), &dst.octets()];
+                header.concat()
+            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                [&[0x60, 0, 0, 0, 0, 20, 6, 64][..], &src.octets(), &dst.octets()].concat()
+            }
+            _ => panic!("addresses of two families"),
+        };
+        quoted.extend_from_slice(&seg.sport.to_be_bytes());
+        quoted.extend_from_slice(&seg.dport.to_be_bytes());
+        quoted.extend_from_slice(&seg.seq.to_be_bytes());
+        let [a, b] = mtu.to_be_bytes();
+        let ((kind, code), protocol) = match super::family() {
+            super::Family::V4 => (v4, Protocol::ICMP),
+            super::Family::V6 => (v6, Protocol::ICMPV6),
+        };
+        let mut message = vec![kind, code, 0, 0, 0, 0, a, b];
+        message.extend_from_slice(&quoted);
+        let mut sum = match (super::address(2), super::address(1)) {
+            (IpAddr::V6(src), IpAddr::V6(dst)) => Sum::pseudo_v6(src, dst, protocol, message.len() as u32),
+            _ => Sum::new(),
+        };
+        sum.add_bytes(&message);
+        message[2..4].copy_from_slice(&sum.finish().to_be_bytes());
+        self.inject_ip(super::address(2), protocol, &message);
     }
 }
 
@@ -245,8 +302,8 @@ impl Bench {
     }
 
     pub fn listen(&mut self, port: u16) -> SocketId {
-        let listener = self.host.socket(Domain::Inet, Kind::Stream).unwrap();
-        self.host.bind(listener, SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).unwrap();
+        let listener = self.host.socket(super::domain(), Kind::Stream).unwrap();
+        self.host.bind(listener, SocketAddr::new(super::unspecified(), port)).unwrap();
         self.host.listen(listener, 4).unwrap();
         listener
     }
@@ -269,7 +326,7 @@ impl Bench {
 
     /// A connection that the host opened to port 80 of the peer.
     pub fn connect(&mut self, with: &TcpOptions) -> (SocketId, Peer) {
-        let id = self.host.socket(Domain::Inet, Kind::Stream).unwrap();
+        let id = self.host.socket(super::domain(), Kind::Stream).unwrap();
         let to = SocketAddr::new(super::address(2), 80);
         assert_eq!(self.host.connect(self.now, id, to), Err(Error::InProgress));
         let syn = self.expect();

@@ -1,0 +1,164 @@
+//! IP packets out, of both families (RFC 791, RFC 8200 §3), and `lo`.
+
+use core::net::IpAddr;
+
+use wireway_packet::software::{complete_checksum, segment_count};
+use wireway_packet::{Instant, Packet};
+use wireway_wire::MacAddr;
+
+use super::header::IpFields;
+use super::neighbour::NeighbourRef;
+use super::{IpMeta, Net, RouteKind};
+use crate::counters::{Counter, DropReason};
+use crate::{Error, InterfaceId, Result};
+
+/// Where a datagram goes at layer 2.
+#[derive(Clone, Copy)]
+pub(super) struct Output {
+    pub interface: InterfaceId,
+    pub kind: RouteKind,
+    pub next_hop: IpAddr,
+    pub destination: IpAddr,
+    pub neighbour: NeighbourRef,
+    pub confirm: bool,
+}
+
+impl Net {
+    /// Sends one packet, which begins with its transport header (checksum complete or partial), by the route to its
+    /// destination. A packet too long for the path is fragmented, unless DF is asked for. ENETUNREACH, EMSGSIZE (DF and too large),
+    /// ENOBUFS (dropped at a full queue).
+    pub fn send_ip(&mut self, now: Instant, meta: &IpMeta, packet: Packet) -> Result<()> {
+        match self.send_alike(now, meta, packet) {
+            Ok(result) => result,
+            Err(packet) => self.send_ip_anew(now, meta, packet),
+        }
+    }
+
+    fn send_ip_anew(&mut self, now: Instant, meta: &IpMeta, mut packet: Packet) -> Result<()> {
+        let v6 = meta.destination.is_ipv6();
+        let Some(mut fields) = IpFields::new(meta) else {
+            return Err(self.no_route(v6, packet, Error::NetworkUnreachable));
+        };
+        let (route, next_hop, mtu_locked, neighbour) = match self.destination(meta.destination, meta.interface) {
+            Ok(d) => (d.route, d.next_hop, d.mtu_locked, d.neighbour),
+            Err(error) => return Err(self.no_route(v6, packet, error)),
+        };
+        if meta.source.is_loopback() && route.kind != RouteKind::Local {
+            // RFC 1122 §3.2.1.3 (g), RFC 4291 §2.5.3: never outside a host.
+            self.drop_packet(DropReason::IpLocalNet, packet);
+            return Err(Error::InvalidArgument);
+        }
+        let mtu = usize::from(if meta.ignore_path_mtu { route.interface_mtu } else { route.mtu });
+        let total = fields.len() + packet.len();
+        let longest = match packet.offload().segmentation {
+            Some(s) => fields.len() + usize::from(s.header_len) + usize::from(s.size),
+            None => total,
+        };
+        let dont_fragment = meta.dont_fragment && (meta.ignore_path_mtu || !mtu_locked);
+        if packet.len() > fields.max_payload() || (longest > mtu && dont_fragment) {
+            self.counters.count(Counter::IpFragFails.of_family(v6));
+            self.drop_packet(DropReason::IpFragmentationNeeded, packet);
+            return Err(Error::MessageTooLong);
+        }
+        // Where a packet of IPv6 is whole it has no identification.
+        if !dont_fragment && (longest > mtu || !v6) {
+            let count = segment_count(&packet) as u16;
+            let protocol = meta.protocol;
+            let ident = self.idents.take(now, &mut self.rng, meta.source, meta.destination, protocol, count);
+            fields.allow_fragments(ident);
+        }
+        self.counters.count(Counter::IpOutRequests.of_family(v6));
+        self.counters[Counter::IpExtOutOctets.of_family(v6)] += total as u64;
+        let mut output = Output {
+            interface: route.interface,
+            kind: route.kind,
+            next_hop,
+            destination: meta.destination,
+            neighbour,
+            confirm: meta.confirm,
+        };
+        if matches!(route.kind, RouteKind::Broadcast | RouteKind::Multicast) {
+            self.loop_back_group(&fields, route.kind, &packet);
+        }
+        let result = if longest > mtu {
+            complete_checksum(&mut packet);
+            packet.offload_mut().segmentation = None;
+            self.fragment(now, &mut output, &fields, mtu, packet)
+        } else {
+            fields.prepend_to(&mut packet);
+            self.output(now, &mut output, packet)
+        };
+        if output.neighbour != neighbour
+            && let Ok(d) = self.destination(meta.destination, meta.interface)
+        {
+            d.neighbour = output.neighbour;
+        }
+        if dont_fragment && result.is_ok() {
+            self.make_template(now, meta, &fields);
+        }
+        result
+    }
+
+    fn no_route(&mut self, v6: bool, packet: Packet, error: Error) -> Error {
+        self.counters.count(Counter::IpOutNoRoutes.of_family(v6));
+        self.drop_packet(DropReason::IpOutNoRoutes, packet);
+        error
+    }
+
+    /// A broadcast goes to the host's own sockets too (as Linux does; multicast only for the group every host is in).
+    fn loop_back_group(&mut self, fields: &IpFields, kind: RouteKind, packet: &Packet) {
+        if kind == RouteKind::Broadcast {
+            self.counters.count(Counter::IpExtOutBcastPkts);
+        } else {
+            self.counters.count(Counter::IpExtOutMcastPkts.of_family(fields.is_v6()));
+            return;
+        }
+        let mut copy = packet.clone();
+        fields.prepend_to(&mut copy);
+        let _ = self.loop_back(copy);
+    }
+
+    /// Puts a packet on `lo`. ENOBUFS if the backlog is full.
+    fn loop_back(&mut self, packet: Packet) -> Result<()> {
+        let full = self.backlog.len() >= self.settings.netdev_max_backlog;
+        let Some(lo) = self.interfaces.first_mut() else { return Err(Error::NoDevice) };
+        if full {
+            lo.statistics.tx_dropped += 1;
+            self.drop_packet(DropReason::LoopbackQueueFull, packet);
+            return Err(Error::NoBuffers);
+        }
+        lo.statistics.tx_packets += 1;
+        lo.statistics.tx_bytes += packet.len() as u64;
+        self.backlog.push_back(packet);
+        Ok(())
+    }
+
+    /// The next packet on `lo`, which begins with its IP header.
+    pub fn take_looped(&mut self) -> Option<Packet> {
+        let packet = self.backlog.pop_front()?;
+        if let Some(lo) = self.interfaces.first_mut() {
+            lo.statistics.rx_packets += 1;
+            lo.statistics.rx_bytes += packet.len() as u64;
+        }
+        Some(packet)
+    }
+
+    /// Hands a packet with its IP header to layer 2.
+    pub(super) fn output(&mut self, now: Instant, out: &mut Output, packet: Packet) -> Result<()> {
+        let (mac, packet) = match out.kind {
+            RouteKind::Local => return self.loop_back(packet),
+            RouteKind::Broadcast => (MacAddr::BROADCAST, packet),
+            RouteKind::Multicast => match out.destination {
+                IpAddr::V4(group) => (MacAddr::multicast_v4(group), packet),
+                IpAddr::V6(group) => (MacAddr::multicast_v6(group), packet),
+            },
+            RouteKind::Unicast => {
+                match self.resolve(now, out.interface, out.next_hop, &mut out.neighbour, out.confirm, packet)? {
+                    Some(resolved) => resolved,
+                    None => return Ok(()),
+                }
+            }
+        };
+        self.transmit_ip(out.interface, mac, out.destination.is_ipv6(), packet)
+    }
+}
