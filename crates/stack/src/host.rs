@@ -156,10 +156,10 @@ impl Host {
         for _ in 0..self.net.settings.netdev_budget.max(1) {
             let Some(packet) = self.net.take_looped() else { break };
             let (lo, link) = (InterfaceId::LOOPBACK, LinkDestination::Host);
-            let v6 = packet.parts().next().and_then(|part| part.first()).is_some_and(|first| first >> 4 == 6);
-            match v6 {
-                true => self.receive_ipv6(now, lo, link, 0, packet),
-                false => self.receive_ipv4(now, lo, link, 0, packet),
+            let version = packet.parts().next().and_then(|part| part.first()).map_or(0, |first| first >> 4);
+            match version {
+                6 => self.receive_ipv6(now, lo, link, 0, packet),
+                _ => self.receive_ipv4(now, lo, link, 0, packet),
             }
         }
     }

@@ -73,10 +73,12 @@ impl Raw {
     // Packets in.
 
     /// Gives each raw socket of the protocol a copy; whether any took one.
+    #[inline(always)]
     pub fn receive(&mut self, net: &mut Net, inbound: &Inbound) -> bool {
-        if self.by_protocol.is_empty() {
-            return false;
-        }
+        !self.by_protocol.is_empty() && self.receive_copies(net, inbound)
+    }
+
+    fn receive_copies(&mut self, net: &mut Net, inbound: &Inbound) -> bool {
         let Some(indices) = self.by_protocol.get(&inbound.protocol) else { return false };
         let mut taken = false;
         for &index in indices {

@@ -56,7 +56,9 @@ fn every_ethertype() {
             continue;
         }
         let frame = FORGE.ethernet(EtherType(ethertype), &[0x45; 60]);
-        world.attack(Case::drop(format!("ethertype {ethertype:#06x}"), frame, R::UnhandledProtocol));
+        // An IPv4 packet is none of IPv6.
+        let reason = if ethertype == EtherType::IPV6.0 { R::IpHeader } else { R::UnhandledProtocol };
+        world.attack(Case::drop(format!("ethertype {ethertype:#06x}"), frame, reason));
     }
     world.finish(&[]);
 }

@@ -57,7 +57,7 @@ fn is_special(next_header: Protocol) -> bool {
 
 impl Net {
     /// Takes in an IPv6 packet that begins `skip` bytes into `packet`; what a transport is to receive comes back.
-    #[inline]
+    #[inline(always)]
     pub fn receive_ipv6(
         &mut self,
         now: Instant,
@@ -352,7 +352,7 @@ fn check_fragment(
     let before = at - Ipv6Header::LEN;
     let part = len.saturating_sub(before + FragmentHeader::LEN);
     let code = parameter_problem::HEADER_FIELD;
-    if fragment.more_fragments() && part % 8 != 0 {
+    if fragment.more_fragments() && !part.is_multiple_of(8) {
         // RFC 8200 §4.5: points at the payload length.
         return Err(Fault::Tell { code, pointer: 4 });
     }

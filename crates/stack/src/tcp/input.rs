@@ -5,7 +5,7 @@ use wireway_packet::Packet;
 use wireway_wire::{SeqNumber, TcpFlags, TcpOptions};
 
 use super::connection::{Connection, Pending};
-use super::flow::{Endpoint, Flow, FlowKey, KeyV4, KeyV6};
+use super::flow::{Endpoint, Flow, FlowTarget, Flows, KeyV4, KeyV6};
 use super::shared::Cx;
 use super::state::State;
 use super::time_wait::PAWS_IDLE;
@@ -46,12 +46,12 @@ impl Segment<'_> {
         }
     }
 
-    /// The flow as the table's key.
-    #[inline]
-    pub fn key(&self, inbound: &Inbound) -> FlowKey {
+    /// What the flow leads to.
+    #[inline(always)]
+    pub fn target(&self, inbound: &Inbound, flows: &Flows) -> Option<FlowTarget> {
         match &inbound.header {
-            IpHeader::V4(ip) => FlowKey::V4(KeyV4::new(ip.dst(), ip.src(), self.ports)),
-            IpHeader::V6(ip) => FlowKey::V6(KeyV6::new(ip.dst(), ip.src(), self.ports)),
+            IpHeader::V4(ip) => flows.find_v4(&KeyV4::new(ip.dst(), ip.src(), self.ports)),
+            IpHeader::V6(ip) => flows.find_v6(&KeyV6::new(ip.dst(), ip.src(), self.ports)),
         }
     }
 

@@ -163,7 +163,7 @@ impl Tcp {
         net.counters.count(Counter::TcpInSegs);
         let mut options = None;
         let verdict = match demux::parse(inbound, &mut options) {
-            Ok(segment) => match self.flows.find(&segment.key(inbound)) {
+            Ok(segment) => match segment.target(inbound, &self.flows) {
                 Some(FlowTarget::Connection(index)) => {
                     self.connection_arrives(net, now, index, &segment, &mut inbound.packet)
                 }
