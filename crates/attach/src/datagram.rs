@@ -413,11 +413,14 @@ pub(crate) fn peek(socket: &mut Socket, cx: &mut Context<'_>, theirs: BorrowedFd
 /// error as a control message. The pending error is told by this.
 pub(crate) fn take_error(socket: &mut Socket, cx: &mut Context<'_>, theirs: BorrowedFd<'_>) -> Result<Letter, Errno> {
     const SO_EE_ORIGIN_ICMP: u8 = 2;
+    const SO_EE_ORIGIN_ICMP6: u8 = 3;
     let id = socket.id.ok_or(Errno::AGAIN)?;
     let error = cx.host.recv_error(id).map_err(errno)?;
     let v6 = socket.is_v6();
     let mut data = (error.error.errno() as u32).to_ne_bytes().to_vec();
-    data.extend_from_slice(&[SO_EE_ORIGIN_ICMP, error.kind, error.code, 0]);
+    // What came by IPv4 to a socket of both families is an error of ICMP's, at IPv6's level.
+    let origin = if error.offender.is_ipv6() { SO_EE_ORIGIN_ICMP6 } else { SO_EE_ORIGIN_ICMP };
+    data.extend_from_slice(&[origin, error.kind, error.code, 0]);
     data.extend_from_slice(&error.info.to_ne_bytes());
     data.extend_from_slice(&[0; 4]);
     data.extend_from_slice(&sockaddr::emit_inet(sockaddr::shown(SocketAddr::new(error.offender, 0), v6)));

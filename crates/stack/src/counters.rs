@@ -289,6 +289,7 @@ names! {
         UdpMalformed = "UDP_MALFORMED",
         NoSocket = "NO_SOCKET",
         SocketReceiveBuffer = "SOCKET_RCVBUFF",
+        SocketChecksum = "SKB_CSUM",
         TcpChecksum = "TCP_CSUM",
         TcpMalformed = "TCP_MALFORMED",
         TcpFlags = "TCP_FLAGS",

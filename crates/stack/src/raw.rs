@@ -6,31 +6,28 @@ use slab::Slab;
 use smallvec::SmallVec;
 use wireway_packet::software::complete_checksum;
 use wireway_packet::{Instant, Packet};
-use wireway_wire::zerocopy::IntoBytes;
-use wireway_wire::{Icmpv4Header, Icmpv4Type, Ipv4Header, Protocol, Sum};
+use wireway_wire::{Icmpv4Header, Icmpv4Type, Icmpv6Type, Ipv4Header, Ipv6Header, Protocol, Sum};
 
 use crate::counters::{Counter, DropReason};
 use crate::event::Ready;
 use crate::net::{IcmpError, Inbound, IpMeta, Net, RouteKind};
 use crate::rng::Map;
-use crate::socket::address::{covers, to_bind, to_destination, unspecified};
+use crate::socket::address::{covers, scope, to_bind, to_destination, unspecified};
 use crate::socket::datagram::DatagramSocket;
 use crate::socket::port::{Binding, Ports, Rules};
 use crate::socket::{
-    DatagramInfo, Domain, Kind, ReceiveFlags, Shutdown, SocketError, SocketFamily, SocketId, SocketOption,
+    DatagramInfo, Domain, Kind, RawOptions, ReceiveFlags, Shutdown, SocketError, SocketFamily, SocketId, SocketOption,
     SocketOptions, Unreachable,
 };
 use crate::udp::send_unreachable;
 use crate::{Error, MtuDiscover, Result};
-
-/// The longest payload of an IP packet without options.
-const MAX_PAYLOAD: usize = 65_535 - Ipv4Header::LEN;
 
 struct Socket {
     common: DatagramSocket,
     kind: Kind,
     /// The address that bind set.
     address: Option<IpAddr>,
+    options: RawOptions,
     /// Ping: the identifier it holds.
     ident: Option<(u16, Binding)>,
 }
@@ -85,9 +82,18 @@ impl Raw {
             let Some(socket) = self.sockets.get_mut(index as usize) else { continue };
             let common = &mut socket.common;
             let fits = common.takes_from(inbound.interface)
+                && is_of(common.domain, inbound.destination)
                 && covers(common.local.ip(), common.options.v6_only, inbound.destination)
-                && common.peer.is_none_or(|peer| peer.ip() == inbound.source);
+                && common.peer.is_none_or(|peer| peer.ip() == inbound.source)
+                && passes_filter(&socket.options, inbound);
             if fits {
+                // RFC 3542 §3.1: the others' checksums are the program's to look at.
+                if checksum_at(inbound.protocol, common.domain, &socket.options).is_some()
+                    && !inbound.checksum_is_valid()
+                {
+                    net.counters.drop(DropReason::SocketChecksum);
+                    continue;
+                }
                 let mut packet = inbound.packet.clone();
                 complete_checksum(&mut packet);
                 common.enqueue(net, Inbound { packet, options: None, ..*inbound }, 0, 0);
@@ -104,6 +110,7 @@ impl Raw {
             self.sockets.get(index as usize).is_some_and(|socket| {
                 let common = &socket.common;
                 common.takes_from(inbound.interface)
+                    && is_of(common.domain, inbound.destination)
                     && covers(common.local.ip(), common.options.v6_only, inbound.destination)
             })
         });
@@ -118,7 +125,11 @@ impl Raw {
 
     /// An ICMP error about a packet that was sent.
     pub fn icmp_error(&mut self, net: &mut Net, now: Instant, error: &IcmpError<'_>) {
-        let echo = error.protocol == Protocol::ICMP.0 && error.quoted.first() == Some(&Icmpv4Type::ECHO_REQUEST.0);
+        let echo = match (Protocol(error.protocol), error.quoted.first()) {
+            (Protocol::ICMP, Some(&kind)) => kind == Icmpv4Type::ECHO_REQUEST.0,
+            (Protocol::ICMPV6, Some(&kind)) => kind == Icmpv6Type::ECHO_REQUEST.0,
+            _ => false,
+        };
         let ident = match error.quoted {
             &[_, _, _, _, a, b, ..] if echo => Some(u16::from_be_bytes([a, b])),
             _ => None,
@@ -128,7 +139,7 @@ impl Raw {
         for &index in pings.chain(raws) {
             let Some(socket) = self.sockets.get_mut(index as usize) else { continue };
             let common = &mut socket.common;
-            if !covers(common.local.ip(), common.options.v6_only, error.source) {
+            if !is_of(common.domain, error.source) || !covers(common.local.ip(), common.options.v6_only, error.source) {
                 continue;
             }
             // A raw socket that is connected elsewhere sent none of it.
@@ -155,21 +166,23 @@ impl Raw {
         let common = &mut socket.common;
         common.check_send()?;
         let peer = match (peer, common.peer) {
-            (Some(peer), _) => to_v4_destination(common, peer)?,
+            (Some(peer), _) => to_own_family(common, peer)?,
             (None, Some(peer)) => peer,
             (None, None) => return Err(Error::DestinationRequired),
         };
-        if data.len() > MAX_PAYLOAD {
+        let v6 = peer.is_ipv6();
+        if data.len() > max_payload(v6) {
             return Err(Error::MessageTooLong);
         }
-        let (packet, protocol) = match socket.kind {
-            Kind::Raw(protocol) => (Packet::copy_from(data), protocol),
-            _ => (self.echo_request(net, id, data)?, Protocol::ICMP.0),
-        };
+        let (kind, raw_options, options) = (socket.kind, socket.options, common.options);
+        if kind == Kind::Ping {
+            self.check_echo_request(v6, data)?;
+            self.ident(net, id)?;
+        }
         let socket = self.get(id)?;
         let common = &socket.common;
-        let options = &common.options;
-        let route = net.route(peer.ip(), options.bind_to_device)?;
+        let device = scope(net, &peer, options.bind_to_device)?;
+        let route = net.route(peer.ip(), device)?;
         if route.kind == RouteKind::Broadcast && !options.broadcast {
             return Err(Error::AccessDenied);
         }
@@ -180,36 +193,55 @@ impl Raw {
         if local.is_unspecified() {
             local = route.source;
         }
-        let default_ttl = if route.kind == RouteKind::Multicast { 1 } else { net.settings.ip_default_ttl };
-        let meta = IpMeta {
-            tos: options.tos,
-            dont_fragment: common.dont_fragment(&route, Ipv4Header::LEN + data.len())?,
+        let protocol = protocol(kind, v6);
+        let default = if route.kind == RouteKind::Multicast { 1 } else { net.default_hops(peer.ip(), device) };
+        let hops = options.hops(v6).unwrap_or(default);
+        let mut meta = IpMeta {
+            tos: options.class(v6),
             ignore_path_mtu: options.mtu_discover == MtuDiscover::Probe,
-            interface: options.bind_to_device,
-            ..IpMeta::new(local, peer.ip(), protocol, options.ttl.unwrap_or(default_ttl))
+            interface: device,
+            ..IpMeta::new(local, peer.ip(), protocol, hops)
         };
-        if protocol == Protocol::ICMP.0 {
-            net.counters.count(Counter::IcmpOutMsgs);
-        }
-        match net.send_ip(now, &meta, packet) {
+        let mut packet = Packet::copy_from(data);
+        let sent = if raw_options.header_included && !v6 {
+            net.send_with_header(now, &meta, packet)
+        } else {
+            let header_len = if v6 { Ipv6Header::LEN } else { Ipv4Header::LEN };
+            meta.dont_fragment = common.dont_fragment(&route, header_len + data.len())?;
+            meta.flow_label = net.flow_label(local, peer.ip(), protocol, (0, 0));
+            if let (Kind::Ping, Some((ident, _))) = (kind, socket.ident)
+                && let Some([_, _, _, _, high, low, ..]) = packet.pullup(Icmpv4Header::LEN)
+            {
+                [*high, *low] = ident.to_be_bytes();
+            }
+            if let Some(at) = if kind == Kind::Ping {
+                Some(ICMP_CHECKSUM)
+            } else {
+                checksum_at(protocol, common.domain, &raw_options)
+            } {
+                fill_checksum(&mut packet, at, &meta)?;
+            }
+            if matches!(Protocol(protocol), Protocol::ICMP | Protocol::ICMPV6) {
+                net.counters.count(Counter::IcmpOutMsgs.of_family(v6));
+            }
+            if kind == Kind::Ping {
+                net.counters.count(Counter::IcmpOutEchos.of_family(v6));
+            }
+            net.send_ip(now, &meta, packet)
+        };
+        match sent {
             Ok(()) | Err(Error::NoBuffers) => Ok(data.len()),
             Err(error) => Err(error),
         }
     }
 
-    /// The message of a ping socket as it goes out: an echo request, with the socket's identifier and a checksum (as Linux's ping
-    /// sockets do).
-    fn echo_request(&mut self, net: &mut Net, id: SocketId, data: &[u8]) -> Result<Packet> {
-        let Ok((header, payload)) = Icmpv4Header::parse(data) else { return Err(Error::InvalidArgument) };
-        if header.kind != Icmpv4Type::ECHO_REQUEST || header.code != 0 {
-            return Err(Error::InvalidArgument);
+    /// What a ping socket may send: an echo request, whose identifier and checksum become the socket's (as Linux's ping sockets do).
+    fn check_echo_request(&self, v6: bool, data: &[u8]) -> Result<()> {
+        let request = if v6 { Icmpv6Type::ECHO_REQUEST.0 } else { Icmpv4Type::ECHO_REQUEST.0 };
+        match data {
+            &[kind, 0, _, _, _, _, _, _, ..] if kind == request => Ok(()),
+            _ => Err(Error::InvalidArgument),
         }
-        let mut header = Icmpv4Header::echo(Icmpv4Type::ECHO_REQUEST, self.ident(net, id)?, header.sequence());
-        header.fill_checksum(Sum::of(payload));
-        let mut packet = Packet::copy_from(payload);
-        packet.prepend(Icmpv4Header::LEN).copy_from_slice(header.as_bytes());
-        net.counters.count(Counter::IcmpOutEchos);
-        Ok(packet)
     }
 
     /// Answers what a transparent raw socket took with ICMP destination unreachable, quoting `head`.
@@ -237,7 +269,10 @@ impl Raw {
         let index = self.sockets.vacant_key() as u32;
         let id = SocketId { family: SocketFamily::Raw, index, generation: self.next_generation };
         let common = DatagramSocket::new(id, domain, &net.settings);
-        self.sockets.insert(Socket { common, kind, address: None, ident: None });
+        // raw(7): IPPROTO_RAW implies it.
+        let header_included = kind == Kind::Raw(Protocol::RAW.0) && domain == Domain::Inet;
+        let options = RawOptions { header_included, ..RawOptions::default() };
+        self.sockets.insert(Socket { common, kind, address: None, options, ident: None });
         if let Kind::Raw(protocol) = kind {
             self.by_protocol.entry(protocol).or_default().push(index);
         }
@@ -300,8 +335,8 @@ impl Raw {
     pub fn connect(&mut self, net: &mut Net, _now: Instant, id: SocketId, peer: SocketAddr) -> Result<()> {
         let socket = self.get_mut(id)?;
         let common = &socket.common;
-        let peer = to_v4_destination(common, peer)?;
-        let route = net.route(peer.ip(), common.options.bind_to_device)?;
+        let peer = to_own_family(common, peer)?;
+        let route = net.route(peer.ip(), scope(net, &peer, common.options.bind_to_device)?)?;
         if route.kind == RouteKind::Broadcast && !common.options.broadcast {
             return Err(Error::AccessDenied);
         }
@@ -380,7 +415,30 @@ impl Raw {
     }
 
     pub fn set_option(&mut self, net: &mut Net, _now: Instant, id: SocketId, option: SocketOption) -> Result<()> {
-        self.get_mut(id)?.common.set_option(net, option)
+        let socket = self.get_mut(id)?;
+        let (domain, raw) = (socket.common.domain, matches!(socket.kind, Kind::Raw(_)));
+        let options = &mut socket.options;
+        match option {
+            SocketOption::HeaderIncluded(on) if raw && domain == Domain::Inet => options.header_included = on,
+            // RFC 3542 §3.1: ICMPv6's is not the program's to choose, and an odd place is none.
+            SocketOption::ChecksumAt(at) if raw && domain == Domain::Inet6 => {
+                if socket.kind == Kind::Raw(Protocol::ICMPV6.0) || at.is_some_and(|at| at % 2 == 1) {
+                    return Err(Error::InvalidArgument);
+                }
+                options.checksum_at = at;
+            }
+            SocketOption::IcmpFilter(filter)
+                if socket.kind == Kind::Raw(protocol(Kind::Ping, domain == Domain::Inet6)) =>
+            {
+                options.icmp_filter = filter;
+            }
+            other => return socket.common.set_option(net, other),
+        }
+        Ok(())
+    }
+
+    pub fn raw_options(&self, id: SocketId) -> Result<RawOptions> {
+        self.get(id).map(|socket| socket.options)
     }
 
     pub fn options(&self, id: SocketId) -> Result<SocketOptions> {
@@ -388,10 +446,71 @@ impl Raw {
     }
 }
 
-/// IPv6 destinations are ENETUNREACH: these sockets carry IPv4.
-fn to_v4_destination(common: &DatagramSocket, peer: SocketAddr) -> Result<SocketAddr> {
+/// A destination of the socket's own family, which is the only one that these sockets carry: ENETUNREACH.
+fn to_own_family(common: &DatagramSocket, peer: SocketAddr) -> Result<SocketAddr> {
     let peer = to_destination(common.domain, common.options.v6_only, peer)?;
-    if peer.is_ipv4() { Ok(peer) } else { Err(Error::NetworkUnreachable) }
+    if is_of(common.domain, peer.ip()) { Ok(peer) } else { Err(Error::NetworkUnreachable) }
+}
+
+fn is_of(domain: Domain, address: IpAddr) -> bool {
+    address.is_ipv6() == (domain == Domain::Inet6)
+}
+
+/// IP's 65,535 bytes without the header, where IPv6 does not count its own.
+fn max_payload(v6: bool) -> usize {
+    65_535 - if v6 { 0 } else { Ipv4Header::LEN }
+}
+
+fn protocol(kind: Kind, v6: bool) -> u8 {
+    match kind {
+        Kind::Raw(protocol) => protocol,
+        _ if v6 => Protocol::ICMPV6.0,
+        _ => Protocol::ICMP.0,
+    }
+}
+
+/// Where ICMP and ICMPv6 have their checksum.
+const ICMP_CHECKSUM: u16 = 2;
+
+/// Where the stack computes and looks at the checksum of a raw socket's messages: RFC 3542 §3.1.
+fn checksum_at(protocol: u8, domain: Domain, options: &RawOptions) -> Option<u16> {
+    match domain {
+        Domain::Inet => None,
+        Domain::Inet6 if protocol == Protocol::ICMPV6.0 => Some(ICMP_CHECKSUM),
+        Domain::Inet6 => options.checksum_at,
+    }
+}
+
+/// Fills in a checksum at `at`, with the pseudo header for IPv6. EINVAL if the packet is too short to have it.
+fn fill_checksum(packet: &mut Packet, at: u16, meta: &IpMeta) -> Result<()> {
+    let at = usize::from(at);
+    let len = packet.len() as u32;
+    let pseudo = match (meta.source, meta.destination) {
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            Sum::pseudo_v6(source, destination, Protocol(meta.protocol), len)
+        }
+        _ => Sum::new(),
+    };
+    let mut put = |value: u16| match packet.pullup(at + 2).and_then(|head| head.get_mut(at..)) {
+        Some(field) => {
+            field.copy_from_slice(&value.to_be_bytes());
+            Ok(packet.sum(0, pseudo).finish())
+        }
+        None => Err(Error::InvalidArgument),
+    };
+    let checksum = put(0)?;
+    put(checksum)?;
+    Ok(())
+}
+
+/// ICMP_FILTER, ICMP6_FILTER.
+fn passes_filter(options: &RawOptions, inbound: &Inbound) -> bool {
+    let v6 = inbound.header.is_v6();
+    let icmp = if v6 { Protocol::ICMPV6.0 } else { Protocol::ICMP.0 };
+    let kind = inbound.packet.parts().next().and_then(|part| part.first());
+    let (Some(&kind), true) = (kind, inbound.protocol == icmp) else { return true };
+    let words = if v6 { &options.icmp_filter[..] } else { &options.icmp_filter[..1] };
+    words.get(usize::from(kind >> 5)).is_none_or(|word| word & 1 << (kind & 31) == 0)
 }
 
 fn remove<K: core::hash::Hash + Eq>(table: &mut Map<K, Indices>, key: K, index: u32) {

@@ -211,12 +211,12 @@ impl Udp {
         let header_len = if v6 { Ipv6Header::LEN } else { Ipv4Header::LEN };
         let ports = (local.port(), peer.port());
         let meta = IpMeta {
-            tos: options.tos,
+            tos: options.class(v6),
             flow_label: net.flow_label(local.ip(), peer.ip(), Protocol::UDP.0, ports),
             dont_fragment: socket.dont_fragment(&route, header_len + len)?,
             ignore_path_mtu: options.mtu_discover == MtuDiscover::Probe,
             interface: device,
-            ..IpMeta::new(local.ip(), peer.ip(), Protocol::UDP.0, options.ttl.unwrap_or(default_ttl))
+            ..IpMeta::new(local.ip(), peer.ip(), Protocol::UDP.0, options.hops(v6).unwrap_or(default_ttl))
         };
         let receive_errors = options.receive_errors;
         let mut packet = Packet::copy_from(data);

@@ -227,11 +227,15 @@ fn send_datagram(w: &mut World, cx: &mut Context<'_>, call: &Call, key: Key, mes
     datagram::send_native(socket, cx);
     let before = cx.host.options(id).map_err(errno)?;
     let local = cx.host.local_addr(id).map_err(errno)?;
-    if let Some(tos) = asked.tos {
-        cx.host.set_option(cx.now, id, SocketOption::Tos(tos)).map_err(errno)?;
-    }
-    if let Some(ttl) = asked.ttl {
-        cx.host.set_option(cx.now, id, SocketOption::Ttl(Some(ttl))).map_err(errno)?;
+    // For this datagram alone.
+    let during = [
+        asked.tos.map(SocketOption::Tos),
+        asked.traffic_class.map(SocketOption::TrafficClass),
+        asked.ttl.map(|ttl| SocketOption::Ttl(Some(ttl))),
+        asked.hop_limit.map(|hops| SocketOption::HopLimit(Some(hops))),
+    ];
+    for option in during.into_iter().flatten() {
+        cx.host.set_option(cx.now, id, option).map_err(errno)?;
     }
     if asked.interface != 0 {
         let device = links::with_index(cx.host, asked.interface).ok_or(Errno::NODEV)?.id;
@@ -242,11 +246,14 @@ fn send_datagram(w: &mut World, cx: &mut Context<'_>, call: &Call, key: Key, mes
     }
     let source = asked.source.map(|ip| SocketAddr::new(ip, local.port()));
     let result = cx.host.send_to(cx.now, id, &data, peer, source);
-    if asked.tos.is_some() {
-        let _ = cx.host.set_option(cx.now, id, SocketOption::Tos(before.tos));
-    }
-    if asked.ttl.is_some() {
-        let _ = cx.host.set_option(cx.now, id, SocketOption::Ttl(before.ttl));
+    let after = [
+        SocketOption::Tos(before.tos),
+        SocketOption::TrafficClass(before.traffic_class),
+        SocketOption::Ttl(before.ttl),
+        SocketOption::HopLimit(before.hop_limit),
+    ];
+    for (_, option) in during.iter().zip(after).filter(|(asked, _)| asked.is_some()) {
+        let _ = cx.host.set_option(cx.now, id, option);
     }
     if asked.interface != 0 {
         let _ = cx.host.set_option(cx.now, id, SocketOption::BindToDevice(before.bind_to_device));
@@ -279,7 +286,9 @@ fn destination(raw: &[u8], family: i32) -> Result<SocketAddr, Errno> {
 #[derive(Default)]
 struct Asked {
     tos: Option<u8>,
+    traffic_class: Option<u8>,
     ttl: Option<u8>,
+    hop_limit: Option<u8>,
     source: Option<IpAddr>,
     /// ifindex, 0 for none.
     interface: u32,
@@ -296,8 +305,12 @@ impl Asked {
             };
             let byte = u8::try_from(value).map_err(|_| Errno::INVAL);
             match (message.level, message.kind) {
-                (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => asked.tos = Some(byte?),
-                (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => asked.ttl = Some(byte?),
+                (libc::IPPROTO_IP, libc::IP_TOS) => asked.tos = Some(byte?),
+                (libc::IPPROTO_IP, libc::IP_TTL) => asked.ttl = Some(byte?),
+                // RFC 3542 §6.3 and §6.5: -1 is the default.
+                (libc::IPPROTO_IPV6, libc::IPV6_TCLASS | libc::IPV6_HOPLIMIT) if value == -1 => {}
+                (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => asked.traffic_class = Some(byte?),
+                (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => asked.hop_limit = Some(byte?),
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                     let Some(&[a, b, c, d]) = message.data.get(4..8) else { return Err(Errno::INVAL) };
                     asked.source = Some(Ipv4Addr::new(a, b, c, d).into()).filter(|ip: &IpAddr| !ip.is_unspecified());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use wireway_engine::Context;
-use wireway_stack::{Host, MtuDiscover, SocketId, SocketOption, SocketOptions};
+use wireway_stack::{Host, MtuDiscover, RawOptions, SocketId, SocketOption, SocketOptions};
 
 use super::{Call, Outcome, Target, socket_at, target};
 use crate::socket::{Body, Key, errno};
@@ -28,6 +28,8 @@ const IP_MULTICAST_ALL: i32 = 49;
 const IPV6_MULTICAST_ALL: i32 = 29;
 const IPV6_MTU: i32 = 24;
 const IPV6_MTU_DISCOVER: i32 = 23;
+const ICMP_FILTER: i32 = 1;
+const ICMP6_FILTER: i32 = 1;
 
 pub(super) fn set(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
     let Target::Ours(key, theirs) = target(w, call)? else { return Ok(Outcome::GoOn) };
@@ -148,12 +150,12 @@ fn parse(host: &Host, level: i32, name: i32, value: &[u8]) -> Result<SocketOptio
             -1 => None,
             v => Some(u8::try_from(v).ok().filter(|v| *v > 0).ok_or(Errno::INVAL)?),
         }),
-        (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => Ttl(match int(value)? {
+        (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => HopLimit(match int(value)? {
             -1 => None,
-            v => Some(u8::try_from(v).ok().filter(|v| *v > 0).ok_or(Errno::INVAL)?),
+            v => Some(u8::try_from(v).map_err(|_| Errno::INVAL)?),
         }),
         (libc::IPPROTO_IP, libc::IP_TOS) => Tos(ip()? as u8),
-        (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => Tos(match int(value)? {
+        (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => TrafficClass(match int(value)? {
             -1 => 0,
             v => u8::try_from(v).map_err(|_| Errno::INVAL)?,
         }),
@@ -167,6 +169,17 @@ fn parse(host: &Host, level: i32, name: i32, value: &[u8]) -> Result<SocketOptio
             })
         }
         (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => V6Only(flag()?),
+        (libc::IPPROTO_IP, libc::IP_HDRINCL) => HeaderIncluded(ip()? != 0),
+        (libc::IPPROTO_IPV6 | libc::IPPROTO_RAW, libc::IPV6_CHECKSUM) => ChecksumAt(match int(value)? {
+            ..0 => None,
+            at => Some(u16::try_from(at).map_err(|_| Errno::INVAL)?),
+        }),
+        (libc::IPPROTO_RAW, ICMP_FILTER) => IcmpFilter([int(value)? as u32, 0, 0, 0, 0, 0, 0, 0]),
+        (libc::IPPROTO_ICMPV6, ICMP6_FILTER) => {
+            let mut words = [0; 8];
+            words.iter_mut().zip(value.chunks_exact(4)).for_each(|(word, raw)| *word = int(raw).unwrap_or(0) as u32);
+            IcmpFilter(words)
+        }
         (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => ReceiveErrors(ip()? != 0),
         (libc::IPPROTO_TCP, libc::TCP_NODELAY) => NoDelay(flag()?),
         (libc::IPPROTO_TCP, libc::TCP_CORK) => Cork(flag()?),
@@ -275,7 +288,23 @@ fn value(
         let link = device.and_then(|device| cx.host.interface(device));
         return Ok(link.map_or(Vec::new(), |link| [link.name.as_bytes(), &[0]].concat()));
     }
+    if let Ok(raw) = cx.host.raw_options(id)
+        && let Some(value) = of_raw(&raw, level, name)
+    {
+        return Ok(value);
+    }
     known(cx, id, level, name)
+}
+
+fn of_raw(raw: &RawOptions, level: i32, name: i32) -> Option<Vec<u8>> {
+    let int = |value: i32| value.to_ne_bytes().to_vec();
+    Some(match (level, name) {
+        (libc::IPPROTO_IP, libc::IP_HDRINCL) => int(raw.header_included as i32),
+        (libc::IPPROTO_IPV6 | libc::IPPROTO_RAW, libc::IPV6_CHECKSUM) => int(raw.checksum_at.map_or(-1, i32::from)),
+        (libc::IPPROTO_RAW, ICMP_FILTER) => int(raw.icmp_filter[0] as i32),
+        (libc::IPPROTO_ICMPV6, ICMP6_FILTER) => raw.icmp_filter.iter().flat_map(|word| word.to_ne_bytes()).collect(),
+        _ => return None,
+    })
 }
 
 fn known(cx: &mut Context<'_>, id: SocketId, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
@@ -297,8 +326,9 @@ fn known(cx: &mut Context<'_>, id: SocketId, level: i32, name: i32) -> Result<Ve
         (libc::SOL_SOCKET, libc::SO_PRIORITY) => o.priority as i32,
         (libc::SOL_SOCKET, libc::SO_OOBINLINE | libc::SO_DONTROUTE | libc::SO_TIMESTAMP | libc::SO_DEBUG) => 0,
         (libc::IPPROTO_IP, libc::IP_TTL) => o.ttl.map_or(64, i32::from),
-        (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => o.ttl.map_or(64, i32::from),
-        (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => o.tos as i32,
+        (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => o.hop_limit.map_or(64, i32::from),
+        (libc::IPPROTO_IP, libc::IP_TOS) => o.tos as i32,
+        (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => o.traffic_class as i32,
         (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER) | (libc::IPPROTO_IPV6, IPV6_MTU_DISCOVER) => match o.mtu_discover {
             MtuDiscover::Dont => libc::IP_PMTUDISC_DONT,
             MtuDiscover::Want => libc::IP_PMTUDISC_WANT,

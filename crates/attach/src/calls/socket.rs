@@ -94,7 +94,7 @@ fn inet(family: i32, kind: i32, protocol: i32) -> Result<Kind, Errno> {
         (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Ok(Kind::Datagram),
         (libc::SOCK_DGRAM, libc::IPPROTO_ICMP) if family == libc::AF_INET => Ok(Kind::Ping),
         (libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6) if family == libc::AF_INET6 => Ok(Kind::Ping),
-        (libc::SOCK_RAW, 1..=254) => Ok(Kind::Raw(protocol as u8)),
+        (libc::SOCK_RAW, 1..=255) => Ok(Kind::Raw(protocol as u8)),
         (libc::SOCK_STREAM | libc::SOCK_DGRAM | libc::SOCK_RAW, _) => Err(Errno::PROTONOSUPPORT),
         _ => Err(Errno::SOCKTNOSUPPORT),
     }

@@ -4,7 +4,7 @@ use core::net::IpAddr;
 
 use wireway_packet::software::{complete_checksum, segment_count};
 use wireway_packet::{Instant, Packet};
-use wireway_wire::MacAddr;
+use wireway_wire::{Ipv4Header, MacAddr, Sum};
 
 use super::header::IpFields;
 use super::neighbour::NeighbourRef;
@@ -99,6 +99,38 @@ impl Net {
         result
     }
 
+    /// Sends a packet that begins with its own IPv4 header, by the route to `meta`'s destination; of `meta` only the source counts beside. What Linux
+    /// fills in is filled in (raw(7)): the length and the checksum always, source and identification where they are zero. EINVAL if
+    /// there is no header, EMSGSIZE if it is too long for the link.
+    pub fn send_with_header(&mut self, now: Instant, meta: &IpMeta, mut packet: Packet) -> Result<()> {
+        let (route, next_hop, neighbour) = match self.destination(meta.destination, meta.interface) {
+            Ok(d) => (d.route, d.next_hop, d.neighbour),
+            Err(error) => return Err(self.no_route(false, packet, error)),
+        };
+        let len = u16::try_from(packet.len()).ok().filter(|&len| len <= route.interface_mtu);
+        let len = len.ok_or(Error::MessageTooLong)?;
+        let header_len =
+            packet.pullup(1).and_then(|head| head.first()).map_or(0, |first| usize::from(first & 0x0f) * 4);
+        let ident = self.idents.take(now, &mut self.rng, meta.source, meta.destination, meta.protocol, 1) as u16;
+        let head = packet.pullup(header_len).filter(|_| header_len >= Ipv4Header::LEN).ok_or(Error::InvalidArgument)?;
+        put(head, 2, &len.to_be_bytes());
+        put(head, 10, &[0; 2]);
+        if head.get(4..6) == Some(&[0; 2]) {
+            put(head, 4, &ident.to_be_bytes());
+        }
+        if let (IpAddr::V4(source), Some([0, 0, 0, 0])) = (meta.source, head.get(12..16)) {
+            put(head, 12, &source.octets());
+        }
+        let checksum = Sum::of(head).finish();
+        put(head, 10, &checksum.to_be_bytes());
+        self.counters.count(Counter::IpOutRequests);
+        self.counters[Counter::IpExtOutOctets] += u64::from(len);
+        let destination = meta.destination;
+        let mut output =
+            Output { interface: route.interface, kind: route.kind, next_hop, destination, neighbour, confirm: false };
+        self.output(now, &mut output, packet)
+    }
+
     fn no_route(&mut self, v6: bool, packet: Packet, error: Error) -> Error {
         self.counters.count(Counter::IpOutNoRoutes.of_family(v6));
         self.drop_packet(DropReason::IpOutNoRoutes, packet);
@@ -160,5 +192,11 @@ impl Net {
             }
         };
         self.transmit_ip(out.interface, mac, out.destination.is_ipv6(), packet)
+    }
+}
+
+fn put(head: &mut [u8], at: usize, value: &[u8]) {
+    if let Some(field) = head.get_mut(at..at + value.len()) {
+        field.copy_from_slice(value);
     }
 }

@@ -316,6 +316,14 @@ impl Host {
         }
     }
 
+    /// The options that a raw socket has beside. ENOPROTOOPT on other kinds.
+    pub fn raw_options(&self, id: SocketId) -> Result<RawOptions> {
+        match id.family {
+            SocketFamily::Raw => self.raw.raw_options(id),
+            SocketFamily::Tcp | SocketFamily::Udp => Err(Error::NoProtocolOption),
+        }
+    }
+
     /// TCP_INFO. ENOPROTOOPT on other kinds.
     pub fn tcp_info(&self, now: Instant, id: SocketId) -> Result<TcpInfo> {
         match id.family {

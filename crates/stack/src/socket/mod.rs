@@ -12,7 +12,7 @@ pub mod options;
 pub(crate) mod port;
 pub(crate) mod redirect;
 
-pub use options::{SocketOption, SocketOptions, TcpInfo};
+pub use options::{RawOptions, SocketOption, SocketOptions, TcpInfo};
 
 /// The address family of a socket. An `Inet6` socket carries IPv4 through v4-mapped addresses unless it is V6ONLY.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

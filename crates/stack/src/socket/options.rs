@@ -28,10 +28,14 @@ pub enum SocketOption {
     BindToDevice(Option<InterfaceId>),
     /// SO_MARK, SO_PRIORITY: recorded.
     Priority(u32),
-    /// IP_TTL / IPV6_UNICAST_HOPS; `None` is the host's default.
+    /// IP_TTL, for IPv4 destinations; `None` is the host's default.
     Ttl(Option<u8>),
-    /// IP_TOS / IPV6_TCLASS
+    /// IPV6_UNICAST_HOPS, for IPv6 destinations; `None` is the host's default.
+    HopLimit(Option<u8>),
+    /// IP_TOS, for IPv4 destinations.
     Tos(u8),
+    /// IPV6_TCLASS, for IPv6 destinations.
+    TrafficClass(u8),
     /// IP_MTU_DISCOVER: true sets DF always (IP_PMTUDISC_DO), false never (DONT).
     MtuDiscover(MtuDiscover),
     /// IPV6_V6ONLY
@@ -41,6 +45,14 @@ pub enum SocketOption {
     /// IP_RECVERR on datagram kinds: every ICMP error about what the socket sent becomes its pending error, soft ones and those of a
     /// socket that is not connected too, and stands in the queue that [`Host::recv_error`](crate::Host::recv_error) reads.
     ReceiveErrors(bool),
+    /// IP_HDRINCL, on raw IPv4 sockets: what is sent begins with its IP header.
+    HeaderIncluded(bool),
+    /// IPV6_CHECKSUM, on raw IPv6 sockets (RFC 3542 §3.1): where in the payload a checksum stands, at an even place; it is computed on sending and looked
+    /// at on receiving. Not for ICMPv6, which always has its own.
+    ChecksumAt(Option<u16>),
+    /// ICMP_FILTER and ICMP6_FILTER (RFC 3542 §3.2), on raw ICMP sockets: a bit a type, the first type's the lowest of the first word; messages of
+    /// types whose bit is set are not received. ICMP's types beyond 31 have none.
+    IcmpFilter([u32; 8]),
     /// TCP: a new connection waits for [`Host::admit`](crate::Host::admit) or [`Host::refuse`](crate::Host::refuse) before the SYN is answered.
     HoldIncoming(bool),
     /// TCP_NODELAY
@@ -100,7 +112,9 @@ pub struct SocketOptions {
     pub bind_to_device: Option<InterfaceId>,
     pub priority: u32,
     pub ttl: Option<u8>,
+    pub hop_limit: Option<u8>,
     pub tos: u8,
+    pub traffic_class: u8,
     pub mtu_discover: MtuDiscover,
     pub v6_only: bool,
     pub transparent: bool,
@@ -119,6 +133,27 @@ pub struct SocketOptions {
     pub linger2: Option<Duration>,
     pub defer_accept: u32,
     pub window_clamp: u32,
+}
+
+/// The options that raw sockets have beside, as they stand; see [`SocketOption`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct RawOptions {
+    pub header_included: bool,
+    pub checksum_at: Option<u16>,
+    pub icmp_filter: [u32; 8],
+}
+
+impl SocketOptions {
+    /// The hop count that packets to a destination of this family start with, if the program chose one.
+    pub(crate) fn hops(&self, v6: bool) -> Option<u8> {
+        if v6 { self.hop_limit } else { self.ttl }
+    }
+
+    /// The type of service, or traffic class, of packets to a destination of this family.
+    pub(crate) fn class(&self, v6: bool) -> u8 {
+        if v6 { self.traffic_class } else { self.tos }
+    }
 }
 
 /// What TCP_INFO tells (Linux's `struct tcp_info`), in this stack's types. Durations are exact, not jiffies.
@@ -184,7 +219,9 @@ pub(crate) fn datagram_defaults(settings: &crate::Settings) -> SocketOptions {
         bind_to_device: None,
         priority: 0,
         ttl: None,
+        hop_limit: None,
         tos: 0,
+        traffic_class: 0,
         mtu_discover: MtuDiscover::default(),
         v6_only: false,
         transparent: false,

@@ -31,7 +31,9 @@ pub(super) fn defaults(settings: &Settings) -> SocketOptions {
         bind_to_device: None,
         priority: 0,
         ttl: None,
+        hop_limit: None,
         tos: 0,
+        traffic_class: 0,
         mtu_discover: MtuDiscover::Want,
         v6_only: false,
         transparent: false,
@@ -102,14 +104,17 @@ impl Tcp {
                 options.bind_to_device = device;
             }
             SocketOption::Priority(n) => options.priority = n,
-            SocketOption::Ttl(ttl) => match ttl {
-                Some(0) => return Err(Error::InvalidArgument),
-                ttl => options.ttl = ttl,
-            },
+            SocketOption::Ttl(Some(0)) => return Err(Error::InvalidArgument),
+            SocketOption::Ttl(ttl) => options.ttl = ttl,
+            SocketOption::HopLimit(hops) => options.hop_limit = hops,
             // The ECN bits are TCP's own.
             SocketOption::Tos(tos) => options.tos = tos & !3,
+            SocketOption::TrafficClass(class) => options.traffic_class = class & !3,
             SocketOption::MtuDiscover(mode) => options.mtu_discover = mode,
-            SocketOption::ReceiveErrors(_) => return Err(Error::NoProtocolOption),
+            SocketOption::ReceiveErrors(_)
+            | SocketOption::HeaderIncluded(_)
+            | SocketOption::ChecksumAt(_)
+            | SocketOption::IcmpFilter(_) => return Err(Error::NoProtocolOption),
             SocketOption::V6Only(on) => {
                 if domain != Domain::Inet6 {
                     return Err(Error::NoProtocolOption);
@@ -185,11 +190,12 @@ impl Connection {
                 }
             }
             SocketOption::ReceiveBuffer(_) => self.tuning.buffer = options.receive_buffer,
-            SocketOption::Ttl(ttl) => {
+            SocketOption::Ttl(_) | SocketOption::HopLimit(_) | SocketOption::Tos(_) | SocketOption::TrafficClass(_) => {
+                let v6 = self.flow.remote.address.is_ipv6();
                 let default = cx.net.default_hops(self.flow.remote.address, self.meta.interface);
-                self.meta.ttl = ttl.unwrap_or(default);
+                self.meta.ttl = options.hops(v6).unwrap_or(default);
+                self.meta.tos = options.class(v6);
             }
-            SocketOption::Tos(_) => self.meta.tos = options.tos,
             SocketOption::MtuDiscover(mode) => {
                 self.meta.dont_fragment = mode != MtuDiscover::Dont;
                 self.meta.ignore_path_mtu = mode == MtuDiscover::Probe;

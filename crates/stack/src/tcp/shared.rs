@@ -37,9 +37,10 @@ pub(crate) struct Cx<'a> {
 /// How the segments of a flow are sent, by `interface` alone if it is given.
 pub(crate) fn meta(flow: &Flow, options: &SocketOptions, interface: Option<InterfaceId>, net: &mut Net) -> IpMeta {
     let (source, destination, protocol) = (flow.local.address, flow.remote.address, Protocol::TCP.0);
-    let ttl = options.ttl.unwrap_or_else(|| net.default_hops(destination, interface));
+    let v6 = destination.is_ipv6();
+    let ttl = options.hops(v6).unwrap_or_else(|| net.default_hops(destination, interface));
     IpMeta {
-        tos: options.tos,
+        tos: options.class(v6),
         flow_label: net.flow_label(source, destination, protocol, (flow.local.port, flow.remote.port)),
         dont_fragment: options.mtu_discover != MtuDiscover::Dont,
         ignore_path_mtu: options.mtu_discover == MtuDiscover::Probe,
