@@ -5,7 +5,9 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -242,4 +244,55 @@ fn errors_say_what_is_wrong() {
     assert!(error(&name).contains("in use by another program"), "{}", error(&name));
     assert!(error("lo").contains("no TAP"), "{}", error("lo"));
     assert!(tap.fd().unwrap().as_fd().try_clone_to_owned().is_ok());
+}
+
+/// The kernel acts upon a carrier only when its work queue comes to it, and drops what it is to transmit until then: so its answer to our first
+/// frame would be lost now and then. Others that make and remove interfaces at the same time hold the lock that the work queue needs.
+#[test]
+fn the_answer_to_the_first_frame_is_not_lost() {
+    let Some((first, name, net)) = tap() else { return };
+    drop(first);
+    let script = |script: &str| {
+        let done = Command::new("sh").args(["-e", "-c", script]).output().unwrap();
+        assert!(done.status.success(), "{script}: {done:?}");
+    };
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for other in 0..2 {
+            let (name, over) = (format!("{name}o{other}"), &over);
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    let config = TapConfig { name: name.clone(), mac: MacAddr(OUR_MAC), mtu: 1400, host_address: None };
+                    // Its own name may be busy still, just after it was removed.
+                    drop(TapNic::open(config));
+                }
+            });
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            for _ in 0..60 {
+                let (kernel, ours) = ([net[0], net[1], net[2], 1], [net[0], net[1], net[2], 2]);
+                let address = Ipv4Addr::from(kernel);
+                script(&format!(
+                    "ip tuntap add dev {name} mode tap; ip addr add {address}/24 dev {name}; ip link set {name} up"
+                ));
+                let config = TapConfig { name: name.clone(), mac: MacAddr(OUR_MAC), mtu: 1500, host_address: None };
+                let mut tap = TapNic::open(config).unwrap();
+                let mut question = [0xff; 42];
+                question[6..12].copy_from_slice(&OUR_MAC);
+                question[12..22].copy_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+                question[22..28].copy_from_slice(&OUR_MAC);
+                question[28..32].copy_from_slice(&ours);
+                question[38..42].copy_from_slice(&kernel);
+                assert!(tap.transmit(NOW, Packet::copy_from(&question)).is_ok());
+                receive(&mut tap, |f| f.len() >= 42 && f[12..14] == [8, 6] && f[28..32] == kernel);
+                drop(tap);
+                script(&format!("ip link del {name}"));
+            }
+        }));
+        over.store(true, Ordering::Relaxed);
+        if let Err(panic) = outcome {
+            let _ = Command::new("ip").args(["link", "del", &name]).output();
+            resume_unwind(panic);
+        }
+    });
 }

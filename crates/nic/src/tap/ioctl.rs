@@ -80,6 +80,27 @@ pub fn bring_up(socket: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     ioctl(socket, libc::SIOCSIFFLAGS as c_ulong, &mut request)
 }
 
+/// Has the kernel act at once upon what it learnt of the carrier, by asking whether there is a link.
+///
+/// That there is a carrier now, as this end was opened, it notes at once but acts upon later, in its work queue; until then it drops what the
+/// interface is to transmit. ETHTOOL_GLINK catches up on it first (the kernel's linkwatch_sync_dev), for anybody who asks.
+pub fn settle_carrier(socket: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    /// linux/ethtool.h: struct ethtool_value
+    #[repr(C)]
+    struct EthtoolValue {
+        command: u32,
+        data: u32,
+    }
+    const ETHTOOL_GLINK: u32 = 0xa;
+    let mut value = EthtoolValue { command: ETHTOOL_GLINK, data: 0 };
+    let mut request = request(name)?;
+    request.ifr_ifru.ifru_data = std::ptr::from_mut(&mut value).cast();
+    // SAFETY: SIOCETHTOOL takes a pointer to an ifreq, whose data point to the ethtool_value of the command; both live through the call.
+    let result =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as c_ulong, std::ptr::from_mut(&mut request)) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 fn flags(socket: BorrowedFd<'_>, name: &str) -> io::Result<c_short> {
     let mut request = request(name)?;
     ioctl(socket, libc::SIOCGIFFLAGS as c_ulong, &mut request)?;

@@ -5,7 +5,7 @@
 //! holds an ordinary frame, and one of 64 KiB that only super-segments reach. So a frame pins about as much memory as it has
 //! bytes, and nothing is copied but the shortest frames and the rest of medium ones.
 //!
-//! The four ioctls are our own (`ioctl.rs`): the libraries for TUN/TAP either hide the virtio-net header or cut and merge
+//! The ioctls are our own (`ioctl.rs`): the libraries for TUN/TAP either hide the virtio-net header or cut and merge
 //! super-segments themselves, by copying.
 
 use std::fs::File;
@@ -92,6 +92,8 @@ impl TapNic {
             let hint = format!("the TAP {name} is down and we may not bring it up (try: ip link set {name} up)");
             ioctl::bring_up(socket, name).map_err(|error| fail(error, hint))?;
         }
+        // Without it the first answers of the kernel may be lost, and with them a second.
+        let _ = ioctl::settle_carrier(socket, name);
         Ok(TapNic {
             tun,
             name: config.name,
