@@ -7,7 +7,7 @@
 //!
 //! The program keeps the engine's process group, terminal, files, environment and limits; signals: [`crate::signals`].
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -240,6 +240,8 @@ struct Plan {
     filter: Vec<Instruction>,
     /// Paths to try in turn.
     candidates: Vec<CString>,
+    /// The candidates are of the path, rather than the one file that was named.
+    searched: bool,
     arguments: StringArray,
     /// For files without a known format: `/bin/sh FILE ARGUMENTS`, one for each candidate.
     scripts: Vec<StringArray>,
@@ -418,6 +420,7 @@ fn prepare(command: &Command, signals: &Signals, descriptors: Rlimit) -> Result<
     Ok(Plan {
         filter: filter::program(),
         candidates,
+        searched: !name.as_bytes().contains(&b'/'),
         arguments: StringArray::new(arguments),
         scripts,
         environment: StringArray::new(environment),
@@ -488,18 +491,24 @@ fn install(filter: &[Instruction]) -> Result<i32, Errno> {
     }
 }
 
-/// exec, as the shell and execvp do it: a file that may not be executed is passed over, and is the error if no other is found.
+/// exec, as the shell does it: a file that may not be executed is passed over, and is the error if no other is found. What is no file, or
+/// in a directory of the path that we may not look into (root's, after `su`), was not found.
 fn try_all(plan: &Plan) -> Errno {
     let mut error = Errno::NOENT;
     for (path, script) in plan.candidates.iter().zip(&plan.scripts) {
         match sys::exec(path, &plan.arguments, &plan.environment) {
             Errno::NOENT | Errno::NOTDIR => {}
+            Errno::ACCESS if plan.searched && !is_file(path) => {}
             Errno::ACCESS => error = Errno::ACCESS,
             Errno::NOEXEC => return sys::exec(c"/bin/sh", script, &plan.environment),
             other => return other,
         }
     }
     error
+}
+
+fn is_file(path: &CStr) -> bool {
+    rustix::fs::stat(path).is_ok_and(|found| rustix::fs::FileType::from_raw_mode(found.st_mode).is_file())
 }
 
 fn isolate(plan: &Plan) -> Result<(), Errno> {

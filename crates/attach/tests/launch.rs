@@ -128,6 +128,16 @@ fn not_found_and_not_executable_are_told_apart() {
     assert_eq!(start(&[plain]).err().unwrap().status(), 126);
     assert_eq!(start(&["/"]).err().unwrap().status(), 126);
     assert_eq!(start(&[]).err().unwrap().status(), 125);
+    // A directory on the way is none that was found, as in a shell.
+    let path = directory.0.parent().unwrap().as_os_str().to_owned();
+    let name = directory.0.file_name().unwrap().to_owned();
+    let on_the_way = |name: OsString| {
+        let environment = vec![("PATH".into(), path.clone())];
+        let signals = Signals::take().unwrap();
+        launch(&Command { arguments: vec![name], environment, ..Command::default() }, &signals).err().unwrap()
+    };
+    assert_eq!(on_the_way(name.clone()).status(), 127);
+
     // A script without a first line is the shell's, as with execvp.
     std::fs::write(&file, "exit $#").unwrap();
     let mut mode = std::fs::metadata(&file).unwrap().permissions();
