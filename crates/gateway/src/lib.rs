@@ -7,7 +7,8 @@
 //! state and UDP's boundaries, and goes on through an ordinary socket of the machine: so no privilege is needed, and the
 //! machine's routes and firewall apply. Outcomes are passed on as they are: a connection is answered only when the machine's own was.
 //!
-//! The gateway's address leads to the machine's loopback address, and the DNS address to the machine's resolvers.
+//! The gateway's address leads to the machine's loopback address, and the DNS address to the machine's resolvers. DHCP is served to a
+//! program's host that wants to be told its address.
 //! Published ports lead the other way.
 //!
 //! Everything is driven by edges: of the machine's descriptors, and of the host's sockets. A call moves a bounded amount; what is
@@ -15,13 +16,14 @@
 //!
 //! Where to look:
 //! - what leads where: `address.rs`
-//! - TCP: connections `tcp.rs`, their bytes `relay.rs`; UDP: `udp.rs`; ICMP echo: `icmp.rs`; DNS: `dns/`
+//! - TCP: connections `tcp.rs`, their bytes `relay.rs`; UDP: `udp.rs`; ICMP echo: `icmp.rs`; DNS: `dns/`; DHCP: `dhcp.rs`
 //! - published ports: `publish.rs`
 //! - the machine's sockets: `outer.rs`
 
 mod address;
 mod config;
 mod counters;
+mod dhcp;
 mod dns;
 mod entropy;
 mod error;
@@ -37,6 +39,7 @@ use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+use wireway_dhcp::Server;
 use wireway_engine::{Context, Interest, Service};
 use wireway_packet::Instant;
 use wireway_stack::{Cidr, Event, Host, InterfaceConfig, InterfaceId, Medium, Settings};
@@ -113,6 +116,7 @@ impl Gateway {
             tcp: Tcp::new(&mut host, now, sending.clone())?,
             icmp: Icmp::new(&mut host, now, u16::from_ne_bytes(entropy::bytes().map_err(system)?))?,
             dns: Dns::new(servers, udp.socket()),
+            dhcp: dhcp::server(&mut host, now, interface, config)?,
             udp,
             ports,
             map: Map::new(config, resolvers),
@@ -121,6 +125,7 @@ impl Gateway {
             counters: counters.clone(),
             started: false,
             more_connections: false,
+            more_dhcp: false,
         };
         Ok(Gateway { host, service, interface, counters, sending, published })
     }
@@ -138,6 +143,7 @@ pub struct Relays {
     udp: Udp,
     icmp: Icmp,
     dns: Dns,
+    dhcp: Option<Server>,
     ports: Ports,
     map: Map,
     resolv_conf: ResolvConf,
@@ -147,6 +153,8 @@ pub struct Relays {
     started: bool,
     /// The listener has more connections than one call takes.
     more_connections: bool,
+    /// The DHCP server has more messages than one call takes.
+    more_dhcp: bool,
 }
 
 /// What a gateway holds now.
@@ -192,6 +200,10 @@ impl Relays {
         }
     }
 
+    fn answer_dhcp(&mut self, cx: &mut Context<'_>) {
+        self.more_dhcp = self.dhcp.as_mut().is_some_and(|dhcp| dhcp.poll(cx.now, cx.host));
+    }
+
     fn take_datagrams(&mut self, cx: &mut Context<'_>) {
         self.follow_resolvers(cx.now);
         let Relays { udp, dns, map, counters, .. } = self;
@@ -218,6 +230,8 @@ impl Service for Relays {
             self.take_connections(cx);
         } else if event.socket == self.udp.socket() {
             self.take_datagrams(cx);
+        } else if self.dhcp.as_ref().is_some_and(|dhcp| dhcp.socket() == event.socket) {
+            self.answer_dhcp(cx);
         } else if self.icmp.has(event.socket) {
             self.icmp.event(cx, event.socket, &self.map, &self.counters);
         } else if !self.tcp.event(cx, event, &self.counters) {
@@ -235,6 +249,9 @@ impl Service for Relays {
         if self.more_connections {
             self.take_connections(cx);
         }
+        if self.more_dhcp {
+            self.answer_dhcp(cx);
+        }
         self.tcp.poll(cx, &self.counters);
         if self.udp.poll(cx, &self.counters) {
             self.take_datagrams(cx);
@@ -247,7 +264,7 @@ impl Service for Relays {
     }
 
     fn poll_at(&self) -> Option<Instant> {
-        if self.more_connections {
+        if self.more_connections || self.more_dhcp {
             return Some(Instant::ZERO);
         }
         let parts =
