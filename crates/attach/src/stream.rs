@@ -63,6 +63,8 @@ pub(crate) struct Stream {
     end_shown: bool,
     /// The connection is broken; what was received goes down first.
     breaking: bool,
+    /// The kernel has the reset for the program's next read to tell, or for SO_ERROR, whichever comes first.
+    pub reset_shown: bool,
     /// The program has closed its end behind a sentinel; what it wrote goes up first. True in it: with something unread.
     gone: Option<bool>,
     /// Our end is watched for being writable.
@@ -83,6 +85,7 @@ impl Stream {
             read_shut: false,
             end_shown: false,
             breaking: false,
+            reset_shown: false,
             gone: None,
             watched: false,
         }
@@ -355,10 +358,13 @@ pub(crate) fn break_off(socket: &mut Socket, cx: &mut Context<'_>, theirs: Optio
         stream.write_shut = false;
     }
     let Some(ours) = socket.ours.take() else { return };
-    if let Some(theirs) = theirs
-        && sys::ioctl_int(&ours, libc::FIONREAD) == Ok(0)
-    {
-        let _ = rustix::net::send(theirs, &[0], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    let unread = sys::ioctl_int(&ours, libc::FIONREAD);
+    let sent = || {
+        theirs.is_some_and(|theirs| rustix::net::send(theirs, &[0], SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_ok())
+    };
+    let shown = unread.is_ok_and(|n| n > 0) || sent();
+    if let Body::Stream(stream) = &mut socket.body {
+        stream.reset_shown = shown;
     }
     cx.forget(ours.as_fd());
 }

@@ -142,6 +142,7 @@ assert polled(c) == IN | OUT | ERR | HUP | RDHUP, hex(polled(c))
 assert c.recv(100) == b'before'
 fails(errno.ECONNRESET, c.recv, 1)
 assert c.recv(1) == b''
+assert c.getsockopt(SOL_SOCKET, SO_ERROR) == 0, 'told by the read'
 # A blocked read.
 c, s = pair()
 seen = []

@@ -247,10 +247,13 @@ fn value(
             libc::SO_ACCEPTCONN => return bytes(matches!(socket.body, Body::Listener(_)) as i32),
             libc::SO_ERROR => {
                 // The kernel's own is the one that was made to show this one.
-                sys::pending_error(theirs);
+                let shows = sys::pending_error(theirs) != 0;
                 datagram::sleep(socket, theirs.as_fd());
                 let host = socket.id.and_then(|id| cx.host.take_error(id)).map(errno);
-                return bytes(socket.error.take().or(host).map_or(0, |e| e.raw_os_error()));
+                let error = socket.error.take().or(host);
+                let told = !shows && matches!(&socket.body, Body::Stream(stream) if stream.reset_shown);
+                // What a read has told is told no more.
+                return bytes(error.filter(|e| !(told && *e == Errno::CONNRESET)).map_or(0, |e| e.raw_os_error()));
             }
             _ => {}
         }
