@@ -101,6 +101,7 @@ impl Host {
     fn dispatch_datagram(&mut self, now: Instant, inbound: Inbound, copied: bool) {
         let icmp = match (Protocol(inbound.protocol), &inbound.header) {
             (Protocol::UDP, _) => return self.udp.receive(&mut self.net, now, inbound),
+            (Protocol::UDP_LITE, _) => return self.udp.receive_lite(&mut self.net, now, inbound),
             (Protocol::ICMP, IpHeader::V4(_)) => self.net.receive_icmp(now, inbound, copied),
             (Protocol::ICMPV6, IpHeader::V6(_)) => self.net.receive_icmpv6(now, inbound, copied),
             _ if copied => return,
@@ -117,7 +118,7 @@ impl Host {
     fn dispatch_error(&mut self, now: Instant, error: &IcmpError<'_>) {
         match Protocol(error.protocol) {
             Protocol::TCP => self.tcp.icmp_error(&mut self.net, now, error),
-            Protocol::UDP => self.udp.icmp_error(&mut self.net, now, error),
+            Protocol::UDP | Protocol::UDP_LITE => self.udp.icmp_error(&mut self.net, now, error),
             _ => {}
         }
         self.raw.icmp_error(&mut self.net, now, error);

@@ -1,5 +1,6 @@
 //! UDP (RFC 768, RFC 1122 §4.1): datagrams in and out, and the calls of its sockets.
 
+pub(crate) mod lite;
 mod table;
 
 use core::net::{IpAddr, SocketAddr};
@@ -8,7 +9,7 @@ use slab::Slab;
 use wireway_packet::software::UDP_CHECKSUM_OFFSET;
 use wireway_packet::{Checksum, Instant, Packet};
 use wireway_wire::zerocopy::IntoBytes;
-use wireway_wire::{Ipv4Header, Ipv6Header, Protocol, Sum, UdpHeader};
+use wireway_wire::{Ipv4Header, Ipv6Header, Malformed, Protocol, Sum, UdpHeader};
 
 use crate::counters::{Counter, DropReason};
 use crate::event::Ready;
@@ -22,6 +23,7 @@ use crate::socket::{
 };
 use crate::{Error, MtuDiscover, Result};
 
+use lite::Coverage;
 use table::{Key, Place, Table};
 
 /// The longest payload: IP's 65,535 bytes without the headers, where IPv6 does not count its own.
@@ -38,32 +40,48 @@ struct Held {
     by_bind: bool,
     /// The address that bind set.
     address: Option<IpAddr>,
+    /// It is a UDP-Lite socket, with this coverage.
+    lite: Option<Coverage>,
 }
 
-/// UDP of a host.
+/// What UDP and UDP-Lite have each.
+struct Ends {
+    table: Table,
+    ports: Ports,
+}
+
+/// UDP and UDP-Lite of a host.
 pub(crate) struct Udp {
     sockets: Slab<DatagramSocket>,
     /// By the same indices.
     held: Slab<Held>,
-    table: Table,
-    ports: Ports,
+    udp: Ends,
+    lite: Ends,
     next_generation: u32,
 }
 
 impl Udp {
     /// Whether a socket would receive what is sent to this address.
     pub fn has_port(&self, address: SocketAddr) -> bool {
-        self.ports.serves(address)
+        self.udp.ports.serves(address)
     }
 
     pub fn new(net: &mut Net) -> Udp {
-        Udp {
-            sockets: Slab::new(),
-            held: Slab::new(),
-            table: Table::new(&mut net.rng),
-            ports: Ports::new(Rules::Udp, &mut net.rng),
-            next_generation: 0,
-        }
+        let mut ends = || Ends { table: Table::new(&mut net.rng), ports: Ports::new(Rules::Udp, &mut net.rng) };
+        Udp { sockets: Slab::new(), held: Slab::new(), udp: ends(), lite: ends(), next_generation: 0 }
+    }
+
+    fn ends(&self, lite: bool) -> &Ends {
+        if lite { &self.lite } else { &self.udp }
+    }
+
+    fn ends_mut(&mut self, lite: bool) -> &mut Ends {
+        if lite { &mut self.lite } else { &mut self.udp }
+    }
+
+    /// The coverage of a UDP-Lite socket.
+    pub fn coverage(&self, id: SocketId) -> Option<Coverage> {
+        self.get(id).ok().and_then(|_| self.held.get(id.index as usize)?.lite)
     }
 
     fn get(&self, id: SocketId) -> Result<&DatagramSocket> {
@@ -83,7 +101,7 @@ impl Udp {
 
     // Datagrams in.
 
-    pub fn receive(&mut self, net: &mut Net, _now: Instant, mut inbound: Inbound) {
+    pub fn receive(&mut self, net: &mut Net, now: Instant, mut inbound: Inbound) {
         let len = inbound.packet.len();
         let v6 = inbound.header.is_v6();
         let head = inbound.packet.pullup(UdpHeader::LEN).map(|head| &*head).unwrap_or_default();
@@ -99,6 +117,36 @@ impl Udp {
             net.counters.count(Counter::UdpInErrors.of_family(v6));
             return net.drop_packet(DropReason::UdpChecksum, inbound.packet);
         }
+        self.find_and_deliver(net, now, inbound, &header, None);
+    }
+
+    /// A UDP-Lite datagram (RFC 3828).
+    pub fn receive_lite(&mut self, net: &mut Net, now: Instant, mut inbound: Inbound) {
+        let v6 = inbound.header.is_v6();
+        let pseudo = inbound.pseudo();
+        match lite::check(&mut inbound.packet, pseudo) {
+            Ok((header, covered)) => self.find_and_deliver(net, now, inbound, &header, Some(covered)),
+            Err(fault) => {
+                net.counters.count(Counter::UdpInErrors.of_family(v6));
+                let reason = match fault {
+                    Malformed::BadChecksum => DropReason::UdpChecksum,
+                    _ => DropReason::UdpMalformed,
+                };
+                net.drop_packet(reason, inbound.packet);
+            }
+        }
+    }
+
+    /// `covered`: of a UDP-Lite datagram, how much of it was checked.
+    #[inline(always)]
+    fn find_and_deliver(
+        &mut self,
+        net: &mut Net,
+        now: Instant,
+        inbound: Inbound,
+        header: &UdpHeader,
+        covered: Option<usize>,
+    ) {
         let key = Key {
             local: SocketAddr::new(inbound.destination, header.dst_port.get()),
             peer: SocketAddr::new(inbound.source, header.src_port.get()),
@@ -106,33 +154,39 @@ impl Udp {
             own: inbound.local,
         };
         if net.is_broadcast(inbound.destination) {
-            return self.receive_group(net, inbound, &key);
+            return self.receive_group(net, inbound, &key, covered);
         }
-        match self.table.find(&self.sockets, &key) {
-            Some(index) => self.deliver(net, inbound, &key, index),
+        match self.ends(covered.is_some()).table.find(&self.sockets, &key) {
+            Some(index) => self.deliver(net, inbound, &key, index, covered),
             None => {
-                net.counters.count(Counter::UdpNoPorts.of_family(v6));
-                net.refuse_port(_now, inbound);
+                net.counters.count(Counter::UdpNoPorts.of_family(inbound.header.is_v6()));
+                net.refuse_port(now, inbound);
             }
         }
     }
 
-    fn receive_group(&mut self, net: &mut Net, inbound: Inbound, key: &Key) {
-        let all = self.table.find_all(&self.sockets, key);
+    fn receive_group(&mut self, net: &mut Net, inbound: Inbound, key: &Key, covered: Option<usize>) {
+        let all = self.ends(covered.is_some()).table.find_all(&self.sockets, key);
         let Some((&last, others)) = all.split_last() else {
             net.counters.count(Counter::UdpIgnoredMulti.of_family(inbound.header.is_v6()));
             return net.drop_packet(DropReason::NoSocket, inbound.packet);
         };
         for &index in others {
             let copy = Inbound { packet: inbound.packet.clone(), options: None, ..inbound };
-            self.deliver(net, copy, key, index);
+            self.deliver(net, copy, key, index, covered);
         }
-        self.deliver(net, inbound, key, last);
+        self.deliver(net, inbound, key, last, covered);
     }
 
-    fn deliver(&mut self, net: &mut Net, mut inbound: Inbound, key: &Key, index: u32) {
+    fn deliver(&mut self, net: &mut Net, mut inbound: Inbound, key: &Key, index: u32, covered: Option<usize>) {
         let Some(socket) = self.sockets.get_mut(index as usize) else { return };
         let v6 = inbound.header.is_v6();
+        if let (Some(covered), Some(Held { lite: Some(wanted), .. })) = (covered, self.held.get(index as usize))
+            && !wanted.accepts(inbound.packet.len(), covered)
+        {
+            net.counters.count(Counter::UdpInErrors.of_family(v6));
+            return net.drop_packet(DropReason::UdpChecksum, inbound.packet);
+        }
         inbound.packet.trim_front(UdpHeader::LEN);
         if socket.enqueue(net, inbound, key.peer.port(), key.local.port()) {
             net.counters.count(Counter::UdpInDatagrams.of_family(v6));
@@ -151,7 +205,8 @@ impl Udp {
             interface: error.interface,
             own: net.is_local(error.source),
         };
-        let Some(index) = self.table.find(&self.sockets, &key) else {
+        let lite = error.protocol == Protocol::UDP_LITE.0;
+        let Some(index) = self.ends(lite).table.find(&self.sockets, &key) else {
             return net.counters.count(Counter::IcmpInErrors.of_family(error.source.is_ipv6()));
         };
         let Some(socket) = self.sockets.get_mut(index as usize) else { return };
@@ -187,6 +242,8 @@ impl Udp {
         if source.is_none_or(|source| source.port() == 0) {
             self.bind_any(net, id)?;
         }
+        let coverage = self.coverage(id);
+        let protocol = if coverage.is_some() { Protocol::UDP_LITE } else { Protocol::UDP };
         let socket = self.get(id)?;
         let options = &socket.options;
         let device = scope(net, &peer, options.bind_to_device)?;
@@ -212,23 +269,37 @@ impl Udp {
         let ports = (local.port(), peer.port());
         let meta = IpMeta {
             tos: options.class(v6),
-            flow_label: net.flow_label(local.ip(), peer.ip(), Protocol::UDP.0, ports),
+            flow_label: net.flow_label(local.ip(), peer.ip(), protocol.0, ports),
             dont_fragment: socket.dont_fragment(&route, header_len + len)?,
             ignore_path_mtu: options.mtu_discover == MtuDiscover::Probe,
             interface: device,
-            ..IpMeta::new(local.ip(), peer.ip(), Protocol::UDP.0, options.hops(v6).unwrap_or(default_ttl))
+            ..IpMeta::new(local.ip(), peer.ip(), protocol.0, options.hops(v6).unwrap_or(default_ttl))
         };
         let receive_errors = options.receive_errors;
         let mut packet = Packet::copy_from(data);
-        let mut header = UdpHeader::new(local.port(), peer.port(), len as u16);
         let pseudo = match (local.ip(), peer.ip()) {
-            (IpAddr::V4(from), IpAddr::V4(to)) => Sum::pseudo_v4(from, to, Protocol::UDP, len as u32),
-            (IpAddr::V6(from), IpAddr::V6(to)) => Sum::pseudo_v6(from, to, Protocol::UDP, len as u32),
+            (IpAddr::V4(from), IpAddr::V4(to)) => Sum::pseudo_v4(from, to, protocol, len as u32),
+            (IpAddr::V6(from), IpAddr::V6(to)) => Sum::pseudo_v6(from, to, protocol, len as u32),
             _ => return Err(Error::NetworkUnreachable),
         };
-        header.checksum.set(pseudo.fold());
-        packet.prepend(UdpHeader::LEN).copy_from_slice(header.as_bytes());
-        packet.offload_mut().checksum = Checksum::Partial { start: 0, offset: UDP_CHECKSUM_OFFSET };
+        let mut header = UdpHeader::new(local.port(), peer.port(), len as u16);
+        match coverage {
+            // No nic knows UDP-Lite.
+            Some(coverage) => {
+                let (field, covered) = coverage.of(len);
+                header.length.set(field);
+                let mut sum = pseudo;
+                sum.add_bytes(header.as_bytes());
+                sum.add_bytes(data.get(..covered - UdpHeader::LEN).unwrap_or(data));
+                header.checksum.set(sum.finish_udp());
+                packet.prepend(UdpHeader::LEN).copy_from_slice(header.as_bytes());
+            }
+            None => {
+                header.checksum.set(pseudo.fold());
+                packet.prepend(UdpHeader::LEN).copy_from_slice(header.as_bytes());
+                packet.offload_mut().checksum = Checksum::Partial { start: 0, offset: UDP_CHECKSUM_OFFSET };
+            }
+        }
         net.counters.count(Counter::UdpOutDatagrams.of_family(v6));
         match net.send_ip(now, &meta, packet) {
             Ok(()) => Ok(data.len()),
@@ -262,12 +333,12 @@ impl Udp {
 
     // Socket calls.
 
-    pub fn socket(&mut self, net: &mut Net, domain: Domain) -> Result<SocketId> {
+    pub fn socket(&mut self, net: &mut Net, domain: Domain, lite: bool) -> Result<SocketId> {
         self.next_generation = self.next_generation.wrapping_add(1);
         let index = self.sockets.vacant_key() as u32;
         let id = SocketId { family: SocketFamily::Udp, index, generation: self.next_generation };
         self.sockets.insert(DatagramSocket::new(id, domain, &net.settings));
-        self.held.insert(Held::default());
+        self.held.insert(Held { lite: lite.then(Coverage::default), ..Held::default() });
         Ok(id)
     }
 
@@ -297,10 +368,12 @@ impl Udp {
     }
 
     fn take_port(&mut self, net: &mut Net, id: SocketId, address: SocketAddr, binding: Binding) -> Result<()> {
+        let lite = self.is_lite(id);
+        let ports = &mut self.ends_mut(lite).ports;
         let port = match address.port() {
-            0 => self.ports.bind_any(&mut net.rng, net.settings.ip_local_port_range, binding)?,
+            0 => ports.bind_any(&mut net.rng, net.settings.ip_local_port_range, binding)?,
             port => {
-                self.ports.bind(port, binding)?;
+                ports.bind(port, binding)?;
                 port
             }
         };
@@ -331,11 +404,14 @@ impl Udp {
     /// Moves a socket to another place in the table.
     fn replace(&mut self, id: SocketId, place: Option<Place>) {
         let Some(held) = self.held.get_mut(id.index as usize) else { return };
-        if let Some(old) = core::mem::replace(&mut held.place, place) {
-            self.table.remove(old, id.index);
+        let old = core::mem::replace(&mut held.place, place);
+        let lite = held.lite.is_some();
+        let table = &mut self.ends_mut(lite).table;
+        if let Some(old) = old {
+            table.remove(old, id.index);
         }
         if let Some(new) = place {
-            self.table.insert(new, id.index);
+            table.insert(new, id.index);
         }
     }
 
@@ -371,9 +447,14 @@ impl Udp {
         let port = held.port.take();
         self.replace(id, None);
         if let Some((port, binding)) = port {
-            self.ports.release(port, &binding);
+            let lite = self.is_lite(id);
+            self.ends_mut(lite).ports.release(port, &binding);
         }
         Ok(())
+    }
+
+    fn is_lite(&self, id: SocketId) -> bool {
+        self.held.get(id.index as usize).is_some_and(|held| held.lite.is_some())
     }
 
     pub fn recv_from(
@@ -406,8 +487,9 @@ impl Udp {
         self.parts(id)?;
         self.replace(id, None);
         self.sockets.remove(id.index as usize).close();
-        if let Some((port, binding)) = self.held.remove(id.index as usize).port {
-            self.ports.release(port, &binding);
+        let held = self.held.remove(id.index as usize);
+        if let Some((port, binding)) = held.port {
+            self.ends_mut(held.lite.is_some()).ports.release(port, &binding);
         }
         Ok(())
     }
@@ -430,13 +512,19 @@ impl Udp {
 
     pub fn set_option(&mut self, net: &mut Net, _now: Instant, id: SocketId, option: SocketOption) -> Result<()> {
         let (socket, held) = self.parts(id)?;
-        socket.set_option(net, option)?;
+        match (option, &mut held.lite) {
+            (SocketOption::SendCoverage(bytes), Some(coverage)) => coverage.send = Some(lite::clamp(bytes)),
+            (SocketOption::ReceiveCoverage(bytes), Some(coverage)) => coverage.receive = Some(lite::clamp(bytes)),
+            _ => socket.set_option(net, option)?,
+        }
         // How a port may be shared goes by the options as they stand.
         if let Some((port, old)) = &mut held.port {
             let new = binding(old.address, &socket.options);
             let (port, old) = (*port, core::mem::replace(old, new));
-            self.ports.release(port, &old);
-            self.ports.acquire(port, new);
+            let lite = held.lite.is_some();
+            let ports = &mut self.ends_mut(lite).ports;
+            ports.release(port, &old);
+            ports.acquire(port, new);
         }
         Ok(())
     }

@@ -306,7 +306,14 @@ impl World {
             }
             26 => {
                 if sockets.others.len() < SOCKETS {
-                    let kind = input.choose(&[Kind::Datagram, Kind::Ping, Kind::Raw(1), Kind::Raw(6), Kind::Raw(17)]);
+                    let kind = input.choose(&[
+                        Kind::Datagram,
+                        Kind::LiteDatagram,
+                        Kind::Ping,
+                        Kind::Raw(1),
+                        Kind::Raw(6),
+                        Kind::Raw(17),
+                    ]);
                     let id = host.socket(Domain::Inet, kind).unwrap();
                     if matches!(kind, Kind::Raw(_)) {
                         // What a program sends by these need not be sound.

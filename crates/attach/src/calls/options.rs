@@ -29,6 +29,8 @@ const IPV6_MULTICAST_ALL: i32 = 29;
 const IPV6_MTU: i32 = 24;
 const IPV6_MTU_DISCOVER: i32 = 23;
 const ICMP_FILTER: i32 = 1;
+const UDPLITE_SEND_CSCOV: i32 = 10;
+const UDPLITE_RECV_CSCOV: i32 = 11;
 const ICMP6_FILTER: i32 = 1;
 
 pub(super) fn set(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
@@ -181,6 +183,8 @@ fn parse(host: &Host, level: i32, name: i32, value: &[u8]) -> Result<SocketOptio
             IcmpFilter(words)
         }
         (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => ReceiveErrors(ip()? != 0),
+        (libc::IPPROTO_UDPLITE, UDPLITE_SEND_CSCOV) => SendCoverage(coverage(int(value)?)),
+        (libc::IPPROTO_UDPLITE, UDPLITE_RECV_CSCOV) => ReceiveCoverage(coverage(int(value)?)),
         (libc::IPPROTO_TCP, libc::TCP_NODELAY) => NoDelay(flag()?),
         (libc::IPPROTO_TCP, libc::TCP_CORK) => Cork(flag()?),
         (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => QuickAck(flag()?),
@@ -209,6 +213,11 @@ fn parse(host: &Host, level: i32, name: i32, value: &[u8]) -> Result<SocketOptio
         }
         _ => return Err(Errno::NOPROTOOPT),
     })
+}
+
+/// As Linux takes it: the header is always covered, and no datagram is longer than its length can say.
+fn coverage(bytes: i32) -> u16 {
+    if bytes == 0 { 0 } else { bytes.clamp(8, 0xffff) as u16 }
 }
 
 pub(super) fn get(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
@@ -290,6 +299,13 @@ fn value(
         let device = cx.host.options(id).map_err(errno)?.bind_to_device;
         let link = device.and_then(|device| cx.host.interface(device));
         return Ok(link.map_or(Vec::new(), |link| [link.name.as_bytes(), &[0]].concat()));
+    }
+    if let (libc::IPPROTO_UDPLITE, Ok((send, receive))) = (level, cx.host.coverage(id)) {
+        return match name {
+            UDPLITE_SEND_CSCOV => bytes(send.unwrap_or(0).into()),
+            UDPLITE_RECV_CSCOV => bytes(receive.unwrap_or(0).into()),
+            _ => Err(Errno::NOPROTOOPT),
+        };
     }
     if let Ok(raw) = cx.host.raw_options(id)
         && let Some(value) = of_raw(&raw, level, name)

@@ -92,6 +92,7 @@ fn inet(family: i32, kind: i32, protocol: i32) -> Result<Kind, Errno> {
     match (kind, protocol) {
         (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Ok(Kind::Stream),
         (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Ok(Kind::Datagram),
+        (libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE) => Ok(Kind::LiteDatagram),
         (libc::SOCK_DGRAM, libc::IPPROTO_ICMP) if family == libc::AF_INET => Ok(Kind::Ping),
         (libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6) if family == libc::AF_INET6 => Ok(Kind::Ping),
         (libc::SOCK_RAW, 1..=255) => Ok(Kind::Raw(protocol as u8)),

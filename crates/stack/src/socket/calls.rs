@@ -13,7 +13,8 @@ impl Host {
     pub fn socket(&mut self, domain: Domain, kind: Kind) -> Result<SocketId> {
         match kind {
             Kind::Stream => self.tcp.socket(&mut self.net, domain),
-            Kind::Datagram => self.udp.socket(&mut self.net, domain),
+            Kind::Datagram => self.udp.socket(&mut self.net, domain, false),
+            Kind::LiteDatagram => self.udp.socket(&mut self.net, domain, true),
             Kind::Ping | Kind::Raw(_) => self.raw.socket(&mut self.net, domain, kind),
         }
     }
@@ -322,6 +323,13 @@ impl Host {
             SocketFamily::Raw => self.raw.raw_options(id),
             SocketFamily::Tcp | SocketFamily::Udp => Err(Error::NoProtocolOption),
         }
+    }
+
+    /// The coverage that a UDP-Lite socket sends with, and the least that it wants of what it receives, as far as it set them: both
+    /// as [`SocketOption`] has them. ENOPROTOOPT on other kinds.
+    pub fn coverage(&self, id: SocketId) -> Result<(Option<u16>, Option<u16>)> {
+        let coverage = if id.family == SocketFamily::Udp { self.udp.coverage(id) } else { None };
+        coverage.map(|coverage| (coverage.send, coverage.receive)).ok_or(Error::NoProtocolOption)
     }
 
     /// TCP_INFO. ENOPROTOOPT on other kinds.

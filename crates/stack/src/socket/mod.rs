@@ -30,6 +30,8 @@ pub enum Kind {
     Stream,
     /// UDP (SOCK_DGRAM)
     Datagram,
+    /// UDP-Lite (SOCK_DGRAM, IPPROTO_UDPLITE; RFC 3828)
+    LiteDatagram,
     /// ICMP echo by datagrams (SOCK_DGRAM, IPPROTO_ICMP): the identifier is the local port.
     Ping,
     /// Whole transport payloads of one IP protocol (SOCK_RAW). Receives a copy of what the host receives for that

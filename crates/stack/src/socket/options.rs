@@ -53,6 +53,10 @@ pub enum SocketOption {
     /// ICMP_FILTER and ICMP6_FILTER (RFC 3542 §3.2), on raw ICMP sockets: a bit a type, the first type's the lowest of the first word; messages of
     /// types whose bit is set are not received. ICMP's types beyond 31 have none.
     IcmpFilter([u32; 8]),
+    /// UDPLITE_SEND_CSCOV, in bytes with the 8 of the header; 0 is all of a datagram (RFC 3828 §3.1).
+    SendCoverage(u16),
+    /// UDPLITE_RECV_CSCOV: datagrams whose checksum covers less, and not all of them, are dropped.
+    ReceiveCoverage(u16),
     /// TCP: a new connection waits for [`Host::admit`](crate::Host::admit) or [`Host::refuse`](crate::Host::refuse) before the SYN is answered.
     HoldIncoming(bool),
     /// TCP_NODELAY

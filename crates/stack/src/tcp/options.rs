@@ -114,6 +114,8 @@ impl Tcp {
             SocketOption::ReceiveErrors(_)
             | SocketOption::HeaderIncluded(_)
             | SocketOption::ChecksumAt(_)
+            | SocketOption::SendCoverage(_)
+            | SocketOption::ReceiveCoverage(_)
             | SocketOption::IcmpFilter(_) => return Err(Error::NoProtocolOption),
             SocketOption::V6Only(on) => {
                 if domain != Domain::Inet6 {
