@@ -10,7 +10,9 @@ use wireway_packet::{Instant, Packet};
 use wireway_wire::{EtherType, EthernetHeader, MacAddr, Protocol};
 
 use crate::interface::{Cidr, Interface, InterfaceInfo};
-use crate::net::{IcmpError, IcmpInbound, Inbound, IpHeader, LinkDestination, NeighbourInfo, Net, RouteEntry};
+use crate::net::{
+    GroupInfo, IcmpError, IcmpInbound, Inbound, IpHeader, LinkDestination, NeighbourInfo, Net, RouteEntry,
+};
 use crate::raw::Raw;
 use crate::socket::SocketFamily;
 use crate::socket::redirect::Redirects;
@@ -104,6 +106,7 @@ impl Host {
             (Protocol::UDP_LITE, _) => return self.udp.receive_lite(&mut self.net, now, inbound),
             (Protocol::ICMP, IpHeader::V4(_)) => self.net.receive_icmp(now, inbound, copied),
             (Protocol::ICMPV6, IpHeader::V6(_)) => self.net.receive_icmpv6(now, inbound, copied),
+            (Protocol::IGMP, IpHeader::V4(_)) => return self.net.receive_igmp(now, inbound, copied),
             _ if copied => return,
             _ => return self.net.refuse_protocol(now, inbound),
         };
@@ -152,15 +155,15 @@ impl Host {
         }
     }
 
-    /// Takes in what is on `lo`, and what that causes, up to a bound.
+    /// Takes in what is on `lo`, or was looped back from another interface, and what that causes, up to a bound.
     fn receive_looped(&mut self, now: Instant) {
         for _ in 0..self.net.settings.netdev_budget.max(1) {
-            let Some(packet) = self.net.take_looped() else { break };
-            let (lo, link) = (InterfaceId::LOOPBACK, LinkDestination::Host);
+            let Some((interface, packet)) = self.net.take_looped() else { break };
+            let link = if interface == InterfaceId::LOOPBACK { LinkDestination::Host } else { LinkDestination::Looped };
             let version = packet.parts().next().and_then(|part| part.first()).map_or(0, |first| first >> 4);
             match version {
-                6 => self.receive_ipv6(now, lo, link, 0, packet),
-                _ => self.receive_ipv4(now, lo, link, 0, packet),
+                6 => self.receive_ipv6(now, interface, link, 0, packet),
+                _ => self.receive_ipv4(now, interface, link, 0, packet),
             }
         }
     }
@@ -247,6 +250,11 @@ impl Host {
     /// All neighbours.
     pub fn neighbours(&self) -> Vec<NeighbourInfo> {
         self.net.neighbour_list()
+    }
+
+    /// The groups that interfaces listen to, by interface and address.
+    pub fn groups(&self) -> Vec<GroupInfo> {
+        self.net.group_list()
     }
 
     /// Sets a neighbour's MAC address for good, or forgets it (`None`). EINVAL, ENOBUFS.

@@ -31,7 +31,7 @@ pub use error::{Error, Result};
 pub use event::{Event, Ready};
 pub use host::Host;
 pub use interface::{Cidr, Features, InterfaceConfig, InterfaceId, InterfaceInfo, InterfaceStatistics, Medium};
-pub use net::{NeighbourInfo, NeighbourState, RouteEntry};
+pub use net::{FilterMode, GroupInfo, NeighbourInfo, NeighbourState, RouteEntry};
 pub use settings::Settings;
 pub use socket::options::MtuDiscover;
 pub use socket::{

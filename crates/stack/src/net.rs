@@ -13,6 +13,9 @@
 //! | `fragment.rs`, `reassembly.rs`, `ident.rs`, `flow_label.rs` | fragments, IP identification, flow labels |
 //! | `route.rs`, `path_mtu.rs` | local addresses, routes, and what is known of a destination |
 //! | `icmp.rs`, `icmpv6.rs` | ICMP in, a file a family |
+//! | `group.rs` | groups: who listens to which, and to which sources |
+//! | `membership.rs`, `querier.rs` | what routers are told of that, and what they ask |
+//! | `igmp.rs`, `mld.rs` | the same as messages, a file a family |
 //! | `icmp_out.rs`, `limit.rs` | ICMP out, and its rate limits |
 
 mod accepted;
@@ -21,17 +24,22 @@ pub(crate) mod claim;
 mod ethernet;
 mod flow_label;
 mod fragment;
+pub(crate) mod group;
 mod header;
 mod icmp;
 mod icmp_out;
 mod icmpv6;
 mod ident;
+mod igmp;
 mod ipv4;
 mod ipv6;
 mod limit;
+mod membership;
+mod mld;
 mod neighbour;
 mod output;
 mod path_mtu;
+mod querier;
 mod reassembly;
 mod route;
 mod template;
@@ -50,6 +58,7 @@ use crate::timer::{TimerKey, Timers};
 use crate::{Error, InterfaceConfig, InterfaceId, Result, Settings, Usage};
 
 pub(crate) use ethernet::LinkDestination;
+pub use group::{FilterMode, GroupInfo};
 pub(crate) use header::IpHeader;
 pub(crate) use icmp_out::{Complaint, IcmpInbound, quote_again};
 pub use neighbour::{NeighbourInfo, NeighbourState};
@@ -58,6 +67,7 @@ pub(crate) use template::Path;
 
 use accepted::AcceptedCache;
 use flow_label::FlowLabels;
+use group::Groups;
 use ident::Idents;
 use limit::IcmpLimits;
 use neighbour::Neighbours;
@@ -88,8 +98,9 @@ pub(crate) struct Net {
     idents: Idents,
     flow_labels: FlowLabels,
     icmp_limits: IcmpLimits,
-    /// What is on `lo`: packets from their IP header on.
-    backlog: VecDeque<Packet>,
+    groups: Groups,
+    /// What is on `lo`, and copies of what went to groups, by the interface to receive them by: packets from their IP header on.
+    backlog: VecDeque<(InterfaceId, Packet)>,
 }
 
 /// How a transport wants its packet sent.
@@ -254,11 +265,13 @@ impl Net {
             idents: Idents::new(&mut rng),
             flow_labels: FlowLabels::new(&mut rng),
             icmp_limits: IcmpLimits::new(&mut rng),
+            groups: Groups::default(),
             backlog: VecDeque::new(),
             rng,
         };
         net.install_address(InterfaceId::LOOPBACK, Cidr { address: Ipv4Addr::LOCALHOST.into(), prefix_len: 8 });
         net.install_address(InterfaceId::LOOPBACK, Cidr { address: Ipv6Addr::LOCALHOST.into(), prefix_len: 128 });
+        net.join_all_hosts(Instant::ZERO, InterfaceId::LOOPBACK);
         net
     }
 
@@ -270,6 +283,7 @@ impl Net {
         let id = InterfaceId(u16::try_from(self.interfaces.len()).map_err(|_| Error::InvalidArgument)?);
         self.interfaces.push(Interface::new(id, config));
         self.destinations.clear();
+        self.join_all_hosts(now, id);
         for &cidr in &config.addresses {
             self.claim(now, id, cidr, config.probe)?;
         }
@@ -329,6 +343,7 @@ impl Net {
         usage.neighbours = self.neighbours.list().len();
         usage.neighbour_packets = self.neighbours.waiting();
         usage.path_mtus = self.path_mtus.len();
+        self.tell_group_usage(usage);
         usage.timers = self.timers.armed();
     }
 
@@ -347,6 +362,8 @@ impl Net {
             TimerKey::AddressClaim { interface } => self.on_claim_timer(now, InterfaceId(interface)),
             TimerKey::Reassembly { index, generation } => self.on_reassembly_timer(now, index, generation),
             TimerKey::PathMtu { index, generation } => self.on_path_mtu_timer(index, generation),
+            TimerKey::Group { index, generation } => self.on_group_timer(now, index, generation),
+            TimerKey::Querier { interface, v6 } => self.on_querier_timer(now, InterfaceId(interface), v6),
         }
     }
 }

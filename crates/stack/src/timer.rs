@@ -30,6 +30,10 @@ pub(crate) enum TimerKey {
     Reassembly { index: u32, generation: u32 },
     /// A learnt path MTU that expires.
     PathMtu { index: u32, generation: u32 },
+    /// What is to be told of a group.
+    Group { index: u32, generation: u32 },
+    /// The answer to a query for all groups of a family.
+    Querier { interface: u16, v6: bool },
 }
 
 /// The handle of a timer, kept by its owner. A fresh one is not armed.

@@ -27,6 +27,8 @@ pub struct Usage {
     pub neighbour_packets: usize,
     /// Path MTUs learnt.
     pub path_mtus: usize,
+    /// Groups that are listened to, or of which it is still to be told that they are left.
+    pub groups: usize,
     /// Timers that will run.
     pub timers: usize,
 }

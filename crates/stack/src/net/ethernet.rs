@@ -14,6 +14,8 @@ pub(crate) enum LinkDestination {
     Host,
     /// Broadcast or multicast.
     Group,
+    /// It never was on the link: the host's own packet to a group, as the interface that it left by hears it (RFC 1112 §6.1).
+    Looped,
 }
 
 impl Net {

@@ -6,7 +6,7 @@ use wireway_wire::{Icmpv6Header, Icmpv6Type};
 
 use super::icmp_out::{Echo, IcmpInbound, QuotedError};
 use super::ipv6::MIN_MTU;
-use super::{IcmpErrorKind, Inbound, Net};
+use super::{IcmpErrorKind, Inbound, Net, mld};
 use crate::Error;
 use crate::counters::{Counter, DropReason};
 
@@ -61,6 +61,10 @@ impl Net {
             Icmpv6Type::ECHO_REPLY if inbound.local && !inbound.broadcast => {
                 return Some(IcmpInbound::EchoReply(inbound));
             }
+            kind if mld::is_mld(kind) => match self.receive_mld(now, &inbound, kind) {
+                Ok(()) => return None,
+                Err(reason) => reason,
+            },
             kind if kind.is_error() => return self.receive_icmpv6_error(inbound, &header),
             _ => DropReason::IcmpUnhandled,
         };
@@ -111,6 +115,10 @@ fn counter_of(kind: Icmpv6Type) -> Option<Counter> {
         Icmpv6Type::PARAMETER_PROBLEM => Counter::Icmp6InParmProblems,
         Icmpv6Type::ECHO_REQUEST => Counter::Icmp6InEchos,
         Icmpv6Type::ECHO_REPLY => Counter::Icmp6InEchoReplies,
+        Icmpv6Type::MLD_QUERY => Counter::Icmp6InGroupMembQueries,
+        Icmpv6Type::MLD_REPORT_V1 => Counter::Icmp6InGroupMembResponses,
+        Icmpv6Type::MLD_DONE => Counter::Icmp6InGroupMembReductions,
+        Icmpv6Type::MLD_REPORT_V2 => Counter::Icmp6InMldv2Reports,
         Icmpv6Type::ROUTER_SOLICITATION => Counter::Icmp6InRouterSolicits,
         Icmpv6Type::ROUTER_ADVERTISEMENT => Counter::Icmp6InRouterAdvertisements,
         Icmpv6Type::NEIGHBOUR_SOLICITATION => Counter::Icmp6InNeighborSolicits,

@@ -42,7 +42,7 @@ impl Net {
             // A short Ethernet frame is padded.
             packet.truncate(skip + header.total_len());
         }
-        let local = match self.classify(interface, &header) {
+        let local = match self.classify(interface, link, &header) {
             Ok(local) => local,
             Err(reason) => {
                 if reason == DropReason::IpInAddressErrors {
@@ -114,8 +114,13 @@ impl Net {
     /// Whether the packet is for one of the host's own addresses; false if for a group or (`any_destination`) for another host
     /// that this one stands in for. Otherwise, and for addresses that may not be on the wire, why it is dropped.
     ///
-    /// The answer for a pair of addresses is kept in a small cache.
-    fn classify(&mut self, interface: InterfaceId, header: &Ipv4Header) -> Result<bool, DropReason> {
+    /// The answer for a pair of addresses is kept in a small cache, unless it is a group's.
+    fn classify(
+        &mut self,
+        interface: InterfaceId,
+        link: LinkDestination,
+        header: &Ipv4Header,
+    ) -> Result<bool, DropReason> {
         let (source, destination) = (header.src(), header.dst());
         let generation = self.destinations.generation;
         let slot = slot(source, destination);
@@ -123,21 +128,23 @@ impl Net {
         if let Some(local) = self.accepted_v4.get(slot, &key) {
             return Ok(local);
         }
-        let local = self.classify_anew(interface, source, destination)?;
-        self.accepted_v4.set(slot, Accepted { local, ..key });
+        let local = self.classify_anew(interface, link, source, destination)?;
+        if !destination.is_multicast() {
+            self.accepted_v4.set(slot, Accepted { local, ..key });
+        }
         Ok(local)
     }
 
     fn classify_anew(
         &self,
         interface: InterfaceId,
+        link: LinkDestination,
         source: Ipv4Addr,
         destination: Ipv4Addr,
     ) -> Result<bool, DropReason> {
         let at = self.interfaces.get(usize::from(interface.0)).ok_or(DropReason::DevReady)?;
-        if at.medium == Medium::Loopback {
-            // What is on `lo` we sent ourselves, also the copies of our broadcasts.
-            return Ok(self.is_local(destination.into()));
+        if at.medium == Medium::Loopback || link == LinkDestination::Looped {
+            return self.classify_own(interface, destination.into());
         }
         // RFC 1122 §3.2.1.3: (a) to (g), where each may stand.
         if source.octets()[0] == 0 && !(source.is_unspecified() && destination.is_broadcast()) {
@@ -159,8 +166,7 @@ impl Net {
             return Ok(true);
         }
         if destination.is_multicast() {
-            // Every host is in the group of all hosts (RFC 1112 §4), and can join no other here.
-            let joined = destination == Ipv4Addr::new(224, 0, 0, 1);
+            let joined = self.listens_to(interface, destination.into());
             return if joined { Ok(false) } else { Err(DropReason::IpMulticast) };
         }
         if self.is_broadcast(destination.into()) || at.any_destination {

@@ -13,7 +13,7 @@ use core::net::Ipv6Addr;
 
 use wireway_packet::{Instant, Packet};
 use wireway_wire::icmpv6::parameter_problem;
-use wireway_wire::ipv6::{ALL_NODES, multicast_scope, solicited_node};
+use wireway_wire::ipv6::{multicast_scope, solicited_node};
 use wireway_wire::ipv6_ext::MAX_CHAIN_LEN;
 use wireway_wire::zerocopy::transmute;
 use wireway_wire::{
@@ -84,7 +84,7 @@ impl Net {
             // A short Ethernet frame is padded.
             packet.truncate(end);
         }
-        let local = match self.classify_v6(interface, &header) {
+        let local = match self.classify_v6(interface, link, &header) {
             Ok(local) => local,
             Err(reason) => {
                 if reason == DropReason::IpInAddressErrors {
@@ -127,7 +127,12 @@ impl Net {
     }
 
     /// As [`classify`](Self::classify) does for IPv4.
-    fn classify_v6(&mut self, interface: InterfaceId, header: &Ipv6Header) -> Result<bool, DropReason> {
+    fn classify_v6(
+        &mut self,
+        interface: InterfaceId,
+        link: LinkDestination,
+        header: &Ipv6Header,
+    ) -> Result<bool, DropReason> {
         let (source, destination) = (header.src(), header.dst());
         let generation = self.destinations.generation;
         let slot = slot(source, destination);
@@ -135,20 +140,23 @@ impl Net {
         if let Some(local) = self.accepted_v6.get(slot, &key) {
             return Ok(local);
         }
-        let local = self.classify_v6_anew(interface, source, destination)?;
-        self.accepted_v6.set(slot, Accepted { local, ..key });
+        let local = self.classify_v6_anew(interface, link, source, destination)?;
+        if !destination.is_multicast() {
+            self.accepted_v6.set(slot, Accepted { local, ..key });
+        }
         Ok(local)
     }
 
     fn classify_v6_anew(
         &self,
         interface: InterfaceId,
+        link: LinkDestination,
         source: Ipv6Addr,
         destination: Ipv6Addr,
     ) -> Result<bool, DropReason> {
         let at = self.interfaces.get(usize::from(interface.0)).ok_or(DropReason::DevReady)?;
-        if at.medium == Medium::Loopback {
-            return Ok(self.is_local(destination.into()));
+        if at.medium == Medium::Loopback || link == LinkDestination::Looped {
+            return self.classify_own(interface, destination.into());
         }
         // RFC 4291 §2.7: no group sends. RFC 4291 §2.5.5.2: v4-mapped addresses are no addresses of the wire.
         if source.is_multicast() || source.to_ipv4_mapped().is_some() {
@@ -167,7 +175,7 @@ impl Net {
             return Err(DropReason::IpLocalSource);
         }
         if scope.is_some() {
-            return if self.listens_to(interface, destination) { Ok(false) } else { Err(DropReason::IpMulticast) };
+            return if self.is_in_group(interface, destination) { Ok(false) } else { Err(DropReason::IpMulticast) };
         }
         if self.is_local_at(destination.into(), Some(interface)) {
             return Ok(true);
@@ -179,10 +187,10 @@ impl Net {
         Err(DropReason::IpInAddressErrors)
     }
 
-    /// Whether the host is in a group on an interface: that of all nodes, and those by which its addresses are asked for (RFC 4291 §2.8).
-    fn listens_to(&self, interface: InterfaceId, group: Ipv6Addr) -> bool {
+    /// Whether the host is in a group on an interface: one that was joined, or one by which its addresses are asked for (RFC 4291 §2.8).
+    fn is_in_group(&self, interface: InterfaceId, group: Ipv6Addr) -> bool {
         let Some(at) = self.interface(interface) else { return false };
-        group == ALL_NODES || at.v6_addresses().any(|address| solicited_node(address) == group)
+        self.listens_to(interface, group.into()) || at.v6_addresses().any(|address| solicited_node(address) == group)
     }
 
     /// Takes in what stands between the fixed header and the transport.

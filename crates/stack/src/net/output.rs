@@ -30,11 +30,16 @@ impl Net {
     pub fn send_ip(&mut self, now: Instant, meta: &IpMeta, packet: Packet) -> Result<()> {
         match self.send_alike(now, meta, packet) {
             Ok(result) => result,
-            Err(packet) => self.send_ip_anew(now, meta, packet),
+            Err(packet) => self.send_ip_anew(now, meta, true, packet),
         }
     }
 
-    fn send_ip_anew(&mut self, now: Instant, meta: &IpMeta, mut packet: Packet) -> Result<()> {
+    /// As [`send_ip`](Self::send_ip), to a group. `loops`: the host's own listeners get it too (IP_MULTICAST_LOOP).
+    pub fn send_to_group(&mut self, now: Instant, meta: &IpMeta, loops: bool, packet: Packet) -> Result<()> {
+        self.send_ip_anew(now, meta, loops, packet)
+    }
+
+    fn send_ip_anew(&mut self, now: Instant, meta: &IpMeta, loops: bool, mut packet: Packet) -> Result<()> {
         let v6 = meta.destination.is_ipv6();
         let Some(mut fields) = IpFields::new(meta) else {
             return Err(self.no_route(v6, packet, Error::NetworkUnreachable));
@@ -43,7 +48,7 @@ impl Net {
             Ok(d) => (d.route, d.next_hop, d.mtu_locked, d.neighbour),
             Err(error) => return Err(self.no_route(v6, packet, error)),
         };
-        if meta.source.is_loopback() && route.kind != RouteKind::Local {
+        if meta.source.is_loopback() && route.interface != InterfaceId::LOOPBACK {
             // RFC 1122 §3.2.1.3 (g), RFC 4291 §2.5.3: never outside a host.
             self.drop_packet(DropReason::IpLocalNet, packet);
             return Err(Error::InvalidArgument);
@@ -77,8 +82,16 @@ impl Net {
             neighbour,
             confirm: meta.confirm,
         };
-        if matches!(route.kind, RouteKind::Broadcast | RouteKind::Multicast) {
-            self.loop_back_group(&fields, route.kind, &packet);
+        match route.kind {
+            RouteKind::Broadcast => self.loop_back_broadcast(&fields, &packet),
+            RouteKind::Multicast => {
+                self.loop_back_group(meta, route.interface, loops, &fields, &packet);
+                if meta.ttl == 0 {
+                    // RFC 1112 §6.1: not beyond the host.
+                    return Ok(());
+                }
+            }
+            RouteKind::Local | RouteKind::Unicast => {}
         }
         let result = if longest > mtu {
             complete_checksum(&mut packet);
@@ -137,21 +150,34 @@ impl Net {
         error
     }
 
-    /// A broadcast goes to the host's own sockets too (as Linux does; multicast only for the group every host is in).
-    fn loop_back_group(&mut self, fields: &IpFields, kind: RouteKind, packet: &Packet) {
-        if kind == RouteKind::Broadcast {
-            self.counters.count(Counter::IpExtOutBcastPkts);
-        } else {
-            self.counters.count(Counter::IpExtOutMcastPkts.of_family(fields.is_v6()));
-            return;
-        }
+    /// A broadcast goes to the host's own sockets too (as Linux does).
+    fn loop_back_broadcast(&mut self, fields: &IpFields, packet: &Packet) {
+        self.counters.count(Counter::IpExtOutBcastPkts);
         let mut copy = packet.clone();
         fields.prepend_to(&mut copy);
-        let _ = self.loop_back(copy);
+        let _ = self.loop_back(InterfaceId::LOOPBACK, copy);
     }
 
-    /// Puts a packet on `lo`. ENOBUFS if the backlog is full.
-    fn loop_back(&mut self, packet: Packet) -> Result<()> {
+    /// What goes to a group goes to the host's own listeners on that interface too (RFC 1112 §6.1, RFC 3493 §5.2). From `lo` it comes back anyway.
+    fn loop_back_group(
+        &mut self,
+        meta: &IpMeta,
+        interface: InterfaceId,
+        loops: bool,
+        fields: &IpFields,
+        packet: &Packet,
+    ) {
+        self.counters.count(Counter::IpExtOutMcastPkts.of_family(fields.is_v6()));
+        let elsewhere = interface != InterfaceId::LOOPBACK;
+        if loops && elsewhere && self.hears(interface, meta.destination, meta.source) {
+            let mut copy = packet.clone();
+            fields.prepend_to(&mut copy);
+            let _ = self.loop_back(interface, copy);
+        }
+    }
+
+    /// Lets a packet be received by `lo`, or one to a group by the interface that it leaves by. ENOBUFS if the backlog is full.
+    fn loop_back(&mut self, interface: InterfaceId, packet: Packet) -> Result<()> {
         let full = self.backlog.len() >= self.settings.netdev_max_backlog;
         let Some(lo) = self.interfaces.first_mut() else { return Err(Error::NoDevice) };
         if full {
@@ -159,26 +185,31 @@ impl Net {
             self.drop_packet(DropReason::LoopbackQueueFull, packet);
             return Err(Error::NoBuffers);
         }
-        lo.statistics.tx_packets += 1;
-        lo.statistics.tx_bytes += packet.len() as u64;
-        self.backlog.push_back(packet);
+        if interface == InterfaceId::LOOPBACK {
+            lo.statistics.tx_packets += 1;
+            lo.statistics.tx_bytes += packet.len() as u64;
+        }
+        self.backlog.push_back((interface, packet));
         Ok(())
     }
 
-    /// The next packet on `lo`, which begins with its IP header.
-    pub fn take_looped(&mut self) -> Option<Packet> {
-        let packet = self.backlog.pop_front()?;
-        if let Some(lo) = self.interfaces.first_mut() {
+    /// The next packet that was looped back, which begins with its IP header, and the interface to receive it by.
+    pub fn take_looped(&mut self) -> Option<(InterfaceId, Packet)> {
+        let (interface, packet) = self.backlog.pop_front()?;
+        if interface == InterfaceId::LOOPBACK
+            && let Some(lo) = self.interfaces.first_mut()
+        {
             lo.statistics.rx_packets += 1;
             lo.statistics.rx_bytes += packet.len() as u64;
         }
-        Some(packet)
+        Some((interface, packet))
     }
 
     /// Hands a packet with its IP header to layer 2.
     pub(super) fn output(&mut self, now: Instant, out: &mut Output, packet: Packet) -> Result<()> {
         let (mac, packet) = match out.kind {
-            RouteKind::Local => return self.loop_back(packet),
+            RouteKind::Local => return self.loop_back(InterfaceId::LOOPBACK, packet),
+            _ if out.interface == InterfaceId::LOOPBACK => return self.loop_back(out.interface, packet),
             RouteKind::Broadcast => (MacAddr::BROADCAST, packet),
             RouteKind::Multicast => match out.destination {
                 IpAddr::V4(group) => (MacAddr::multicast_v4(group), packet),

@@ -175,13 +175,21 @@ impl Net {
             _ if self.is_broadcast(destination) => RouteKind::Broadcast,
             _ => RouteKind::Unicast,
         };
-        let (interface, gateway, preferred) = match (self.routes.lookup(destination, constraint), constraint) {
+        let found = self.routes.lookup(destination, constraint);
+        let (interface, gateway, preferred) = match (found, constraint) {
+            // Groups of IPv6 are on the first link, unless a route says better than the default one (Linux has a route ff00::/8 for each).
+            (found, None) if kind == RouteKind::Multicast && destination.is_ipv6() => {
+                match found.filter(|entry| entry.destination.prefix_len >= 8) {
+                    Some(entry) => (entry.interface, entry.gateway, entry.source),
+                    None => (self.interfaces.get(1).ok_or(Error::NetworkUnreachable)?.id, None, None),
+                }
+            }
             (Some(entry), _) => (entry.interface, entry.gateway, entry.source),
             // Bound to a device without a route: the destination is taken to be on its link, as Linux does.
             (None, Some(interface)) => (interface, None, None),
             (None, None) => return Err(Error::NetworkUnreachable),
         };
-        if interface == InterfaceId::LOOPBACK {
+        if interface == InterfaceId::LOOPBACK && kind != RouteKind::Multicast {
             return Err(Error::NetworkUnreachable);
         }
         let next_hop = gateway.filter(|_| kind == RouteKind::Unicast).unwrap_or(destination);
