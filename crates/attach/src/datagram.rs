@@ -175,13 +175,13 @@ fn send_by(socket: &mut Socket, cx: &mut Context<'_>, buffer: &mut [u8]) -> bool
             Received::Datagram(n) => {
                 let data = buffer.get(..n).unwrap_or_default();
                 match cx.host.send_to(cx.now, id, data, None, None) {
-                    // The call has succeeded already: a reader is woken, and the next notified call tells.
-                    Err(e @ wireway_stack::Error::DestinationRequired) => fail(socket, errno(e)),
+                    // The interface's queue is full: the datagram is lost, as UDP's may be.
+                    Ok(_) | Err(wireway_stack::Error::WouldBlock | wireway_stack::Error::NoBuffers) => {}
                     Err(e @ (wireway_stack::Error::ConnectionRefused | wireway_stack::Error::HostUnreachable)) => {
                         socket.error = Some(errno(e));
                     }
-                    // The interface's queue is full: the datagram is lost, as UDP's may be.
-                    Ok(_) | Err(_) => {}
+                    // The call has succeeded already: a reader is woken, and the next notified call tells.
+                    Err(e) => fail(socket, errno(e)),
                 }
             }
             Received::Nothing => return false,

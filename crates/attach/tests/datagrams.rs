@@ -95,7 +95,7 @@ assert b.getsockopt(SOL_SOCKET, SO_ERROR) == errno.ECONNREFUSED
 }
 
 #[test]
-fn a_native_send_without_a_destination_is_told_afterwards() {
+fn a_native_send_that_cannot_be_is_told_afterwards() {
     python(
         r#"
 a = socket(AF_INET, SOCK_DGRAM)
@@ -104,6 +104,11 @@ fails(errno.EDESTADDRREQ, a.recvfrom, 10)
 assert polled(a, IN) == 0
 os.write(a.fileno(), b'x'); until(lambda: polled(a, IN))
 assert a.getsockopt(SOL_SOCKET, SO_ERROR) == errno.EDESTADDRREQ and a.getsockopt(SOL_SOCKET, SO_ERROR) == 0
+# Nor can `send` of what is too long.
+a = socket(AF_INET, SOCK_DGRAM); a.bind(('127.0.0.1', 0))
+b = socket(AF_INET, SOCK_DGRAM); b.connect(a.getsockname()); assert b.send(b'x' * 65508) == 65508; b.send(b'y')
+until(lambda: polled(b, IN)); assert b.getsockopt(SOL_SOCKET, SO_ERROR) == errno.EMSGSIZE
+assert a.recv(70000) == b'y' and b.getsockopt(SOL_SOCKET, SO_ERROR) == 0
 b = socket(AF_INET, SOCK_DGRAM); b.bind(('127.0.0.1', 0))
 a.connect(b.getsockname()); a.send(b'now'); assert b.recv(10) == b'now'
 "#,
