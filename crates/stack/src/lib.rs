@@ -35,7 +35,7 @@ pub use net::{FilterMode, GroupInfo, NeighbourInfo, NeighbourState, RouteEntry};
 pub use settings::Settings;
 pub use socket::options::MtuDiscover;
 pub use socket::{
-    DatagramInfo, Domain, Kind, Linger, RawOptions, ReceiveFlags, Refusal, SendFlags, Shutdown, SocketError, SocketId,
-    SocketOption, SocketOptions, TcpInfo, Unreachable,
+    DatagramInfo, Domain, Kind, Linger, Membership, MulticastOptions, RawOptions, ReceiveFlags, Refusal, SendFlags,
+    Shutdown, SocketError, SocketId, SocketOption, SocketOptions, TcpInfo, Unreachable,
 };
 pub use usage::Usage;

@@ -14,6 +14,7 @@ use crate::net::{IcmpError, Inbound, IpMeta, Net, RouteKind};
 use crate::rng::Map;
 use crate::socket::address::{covers, scope, to_bind, to_destination, unspecified};
 use crate::socket::datagram::DatagramSocket;
+use crate::socket::multicast::Multicast;
 use crate::socket::port::{Binding, Ports, Rules};
 use crate::socket::{
     DatagramInfo, Domain, Kind, RawOptions, ReceiveFlags, Shutdown, SocketError, SocketFamily, SocketId, SocketOption,
@@ -77,6 +78,11 @@ impl Raw {
 
     fn receive_copies(&mut self, net: &mut Net, inbound: &Inbound) -> bool {
         let Some(indices) = self.by_protocol.get(&inbound.protocol) else { return false };
+        let (group, source) = (inbound.destination, inbound.source);
+        // What asks who is in a group is for all.
+        let heard = !group.is_multicast()
+            || Protocol(inbound.protocol) == Protocol::IGMP
+            || net.hears(inbound.interface, group, source);
         let mut taken = false;
         for &index in indices {
             let Some(socket) = self.sockets.get_mut(index as usize) else { continue };
@@ -84,7 +90,8 @@ impl Raw {
             let fits = common.takes_from(inbound.interface)
                 && is_of(common.domain, inbound.destination)
                 && covers(common.local.ip(), common.options.v6_only, inbound.destination)
-                && common.peer.is_none_or(|peer| peer.ip() == inbound.source)
+                && common.peer.is_none_or(|peer| peer.ip() == source)
+                && (!group.is_multicast() || heard && common.multicast.takes(inbound.interface, group, source))
                 && passes_filter(&socket.options, inbound);
             if fits {
                 // RFC 3542 §3.1: the others' checksums are the program's to look at.
@@ -181,7 +188,7 @@ impl Raw {
         }
         let socket = self.get(id)?;
         let common = &socket.common;
-        let device = scope(net, &peer, options.bind_to_device)?;
+        let device = common.device_to(net, &peer)?;
         let route = net.route(peer.ip(), device)?;
         if route.kind == RouteKind::Broadcast && !options.broadcast {
             return Err(Error::AccessDenied);
@@ -190,12 +197,9 @@ impl Raw {
         if let Some(source) = source {
             local = to_bind(net, common.domain, options.v6_only, options.transparent, source)?.ip();
         }
-        if local.is_unspecified() {
-            local = route.source;
-        }
+        local = common.source_by(net, &route, local);
         let protocol = protocol(kind, v6);
-        let default = if route.kind == RouteKind::Multicast { 1 } else { net.default_hops(peer.ip(), device) };
-        let hops = options.hops(v6).unwrap_or(default);
+        let hops = common.hops_to(net, peer.ip(), device);
         let mut meta = IpMeta {
             tos: options.class(v6),
             ignore_path_mtu: options.mtu_discover == MtuDiscover::Probe,
@@ -227,7 +231,7 @@ impl Raw {
             if kind == Kind::Ping {
                 net.counters.count(Counter::IcmpOutEchos.of_family(v6));
             }
-            net.send_ip(now, &meta, packet)
+            common.send(net, now, &route, &meta, packet)
         };
         match sent {
             Ok(()) | Err(Error::NoBuffers) => Ok(data.len()),
@@ -384,10 +388,10 @@ impl Raw {
         self.get_mut(id)?.common.shutdown(net, how)
     }
 
-    pub fn close(&mut self, _net: &mut Net, _now: Instant, id: SocketId) -> Result<()> {
+    pub fn close(&mut self, net: &mut Net, now: Instant, id: SocketId) -> Result<()> {
         self.get(id)?;
         let mut socket = self.sockets.remove(id.index as usize);
-        socket.common.close();
+        socket.common.close(net, now);
         if let Kind::Raw(protocol) = socket.kind {
             remove(&mut self.by_protocol, protocol, id.index);
         }
@@ -414,7 +418,7 @@ impl Raw {
         self.get(id)?.common.peer_addr()
     }
 
-    pub fn set_option(&mut self, net: &mut Net, _now: Instant, id: SocketId, option: SocketOption) -> Result<()> {
+    pub fn set_option(&mut self, net: &mut Net, now: Instant, id: SocketId, option: SocketOption) -> Result<()> {
         let socket = self.get_mut(id)?;
         let (domain, raw) = (socket.common.domain, matches!(socket.kind, Kind::Raw(_)));
         let options = &mut socket.options;
@@ -432,9 +436,17 @@ impl Raw {
             {
                 options.icmp_filter = filter;
             }
-            other => return socket.common.set_option(net, other),
+            other => return socket.common.set_option(net, now, other),
         }
         Ok(())
+    }
+
+    pub fn multicast(&self, id: SocketId) -> Result<&Multicast> {
+        self.get(id).map(|socket| &socket.common.multicast)
+    }
+
+    pub fn multicast_mut(&mut self, id: SocketId) -> Result<&mut Multicast> {
+        self.get_mut(id).map(|socket| &mut socket.common.multicast)
     }
 
     pub fn raw_options(&self, id: SocketId) -> Result<RawOptions> {

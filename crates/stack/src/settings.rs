@@ -39,6 +39,12 @@ pub struct Settings {
     pub icmp_msgs_per_sec: u32,
     /// net.ipv4.icmp_msgs_burst
     pub icmp_msgs_burst: u32,
+    /// net.ipv4.igmp_max_memberships: groups of IPv4 that a socket may join.
+    pub igmp_max_memberships: usize,
+    /// net.ipv4.igmp_max_msf: sources in a socket's filter of a group.
+    pub igmp_max_msf: usize,
+    /// net.ipv6.mld_max_msf: the same of IPv6.
+    pub mld_max_msf: usize,
     /// net.ipv4.neigh.default.base_reachable_time: how long a confirmed neighbour is believed reachable, on average.
     pub neigh_base_reachable_time: Duration,
     /// net.ipv4.neigh.default.delay_first_probe_time
@@ -133,6 +139,9 @@ impl Default for Settings {
             icmp_ratemask: 6168,
             icmp_msgs_per_sec: 1000,
             icmp_msgs_burst: 50,
+            igmp_max_memberships: 20,
+            igmp_max_msf: 10,
+            mld_max_msf: 64,
             neigh_base_reachable_time: Duration::from_secs(30),
             neigh_delay_first_probe_time: Duration::from_secs(5),
             neigh_retrans_time: Duration::from_secs(1),

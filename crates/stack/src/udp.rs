@@ -3,7 +3,7 @@
 pub(crate) mod lite;
 mod table;
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use slab::Slab;
 use wireway_packet::software::UDP_CHECKSUM_OFFSET;
@@ -16,6 +16,7 @@ use crate::event::Ready;
 use crate::net::{Complaint, IcmpError, Inbound, IpMeta, Net, RouteKind, quote_again};
 use crate::socket::address::{scope, to_bind, to_destination, unspecified};
 use crate::socket::datagram::DatagramSocket;
+use crate::socket::multicast::Multicast;
 use crate::socket::port::{Binding, Ports, Rules};
 use crate::socket::{
     DatagramInfo, Domain, ReceiveFlags, Shutdown, SocketError, SocketFamily, SocketId, SocketOption, SocketOptions,
@@ -166,6 +167,10 @@ impl Udp {
     }
 
     fn receive_group(&mut self, net: &mut Net, inbound: Inbound, key: &Key, covered: Option<usize>) {
+        let (group, source) = (inbound.destination, inbound.source);
+        if group.is_multicast() && !net.hears(inbound.interface, group, source) {
+            return net.drop_packet(DropReason::IpMulticast, inbound.packet);
+        }
         let all = self.ends(covered.is_some()).table.find_all(&self.sockets, key);
         let Some((&last, others)) = all.split_last() else {
             net.counters.count(Counter::UdpIgnoredMulti.of_family(inbound.header.is_v6()));
@@ -246,7 +251,7 @@ impl Udp {
         let protocol = if coverage.is_some() { Protocol::UDP_LITE } else { Protocol::UDP };
         let socket = self.get(id)?;
         let options = &socket.options;
-        let device = scope(net, &peer, options.bind_to_device)?;
+        let device = socket.device_to(net, &peer)?;
         let route = net.route(peer.ip(), device)?;
         if route.kind == RouteKind::Broadcast && !options.broadcast {
             return Err(Error::AccessDenied);
@@ -259,12 +264,8 @@ impl Udp {
                 local.set_port(source.port());
             }
         }
-        if local.ip().is_unspecified() {
-            local.set_ip(route.source);
-        }
+        local.set_ip(socket.source_by(net, &route, local.ip()));
         let len = UdpHeader::LEN + data.len();
-        let multicast = route.kind == RouteKind::Multicast;
-        let default_ttl = if multicast { 1 } else { net.default_hops(peer.ip(), device) };
         let header_len = if v6 { Ipv6Header::LEN } else { Ipv4Header::LEN };
         let ports = (local.port(), peer.port());
         let meta = IpMeta {
@@ -273,7 +274,7 @@ impl Udp {
             dont_fragment: socket.dont_fragment(&route, header_len + len)?,
             ignore_path_mtu: options.mtu_discover == MtuDiscover::Probe,
             interface: device,
-            ..IpMeta::new(local.ip(), peer.ip(), protocol.0, options.hops(v6).unwrap_or(default_ttl))
+            ..IpMeta::new(local.ip(), peer.ip(), protocol.0, socket.hops_to(net, peer.ip(), device))
         };
         let receive_errors = options.receive_errors;
         let mut packet = Packet::copy_from(data);
@@ -301,7 +302,7 @@ impl Udp {
             }
         }
         net.counters.count(Counter::UdpOutDatagrams.of_family(v6));
-        match net.send_ip(now, &meta, packet) {
+        match self.get(id)?.send(net, now, &route, &meta, packet) {
             Ok(()) => Ok(data.len()),
             // Dropped at a full queue, which was counted: as on Linux the program does not hear of it, unless it wants to.
             Err(Error::NoBuffers) => {
@@ -418,7 +419,7 @@ impl Udp {
     pub fn connect(&mut self, net: &mut Net, _now: Instant, id: SocketId, peer: SocketAddr) -> Result<()> {
         let (socket, _) = self.parts(id)?;
         let peer = to_destination(socket.domain, socket.options.v6_only, peer)?;
-        let device = scope(net, &peer, socket.options.bind_to_device)?;
+        let device = socket.device_to(net, &peer)?;
         let route = net.route(peer.ip(), device)?;
         if route.kind == RouteKind::Broadcast && !socket.options.broadcast {
             return Err(Error::AccessDenied);
@@ -426,8 +427,11 @@ impl Udp {
         self.bind_any(net, id)?;
         let (socket, held) = self.parts(id)?;
         let bound = held.address.filter(|ip| !ip.is_unspecified());
-        socket.local.set_ip(bound.unwrap_or(route.source));
-        socket.options.bind_to_device = device;
+        let source = bound.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        socket.local.set_ip(socket.source_by(net, &route, source));
+        if peer.is_ipv6() {
+            socket.options.bind_to_device = device;
+        }
         socket.peer = Some(peer);
         let place = Place::Connected { local: socket.local, peer };
         self.replace(id, Some(place));
@@ -483,10 +487,10 @@ impl Udp {
         self.parts(id)?.0.shutdown(net, how)
     }
 
-    pub fn close(&mut self, _net: &mut Net, _now: Instant, id: SocketId) -> Result<()> {
+    pub fn close(&mut self, net: &mut Net, now: Instant, id: SocketId) -> Result<()> {
         self.parts(id)?;
         self.replace(id, None);
-        self.sockets.remove(id.index as usize).close();
+        self.sockets.remove(id.index as usize).close(net, now);
         let held = self.held.remove(id.index as usize);
         if let Some((port, binding)) = held.port {
             self.ends_mut(held.lite.is_some()).ports.release(port, &binding);
@@ -510,12 +514,12 @@ impl Udp {
         self.get(id)?.peer_addr()
     }
 
-    pub fn set_option(&mut self, net: &mut Net, _now: Instant, id: SocketId, option: SocketOption) -> Result<()> {
+    pub fn set_option(&mut self, net: &mut Net, now: Instant, id: SocketId, option: SocketOption) -> Result<()> {
         let (socket, held) = self.parts(id)?;
         match (option, &mut held.lite) {
             (SocketOption::SendCoverage(bytes), Some(coverage)) => coverage.send = Some(lite::clamp(bytes)),
             (SocketOption::ReceiveCoverage(bytes), Some(coverage)) => coverage.receive = Some(lite::clamp(bytes)),
-            _ => socket.set_option(net, option)?,
+            _ => socket.set_option(net, now, option)?,
         }
         // How a port may be shared goes by the options as they stand.
         if let Some((port, old)) = &mut held.port {
@@ -531,6 +535,14 @@ impl Udp {
 
     pub fn options(&self, id: SocketId) -> Result<SocketOptions> {
         self.get(id).map(|socket| socket.options)
+    }
+
+    pub fn multicast(&self, id: SocketId) -> Result<&Multicast> {
+        self.get(id).map(|socket| &socket.multicast)
+    }
+
+    pub fn multicast_mut(&mut self, id: SocketId) -> Result<&mut Multicast> {
+        self.parts(id).map(|(socket, _)| &mut socket.multicast)
     }
 }
 

@@ -43,6 +43,7 @@ pub(super) struct Telling {
     changed: Vec<(IpAddr, u8)>,
     change_at: Option<Instant>,
     pub answer_at: Option<Instant>,
+    pub answered_at: Option<Instant>,
     /// The sources that were asked for; if none, all are told.
     pub asked: Vec<IpAddr>,
     /// Older versions: it was this host that last told of the group (RFC 2236 §3).
@@ -62,7 +63,7 @@ impl Telling {
     /// Drops what is pending, but remembers who reported.
     pub fn clear(&mut self, timers: &mut Timers) {
         timers.cancel(&mut self.timer);
-        *self = Telling { reporter: self.reporter, ..Telling::default() };
+        *self = Telling { reporter: self.reporter, answered_at: self.answered_at, ..Telling::default() };
     }
 
     /// A change was told: counts down, and says whether it is to be told again.
@@ -220,6 +221,7 @@ impl Net {
         let Some(listening) = self.groups.get_mut(index) else { return };
         let (interface, group) = (listening.interface, listening.group);
         let asked = core::mem::take(&mut listening.telling.asked);
+        listening.telling.answered_at = Some(now);
         let heard = listening.heard();
         let version = self.version_of(now, interface, group.is_ipv6());
         if heard.is_nothing() {

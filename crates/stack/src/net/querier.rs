@@ -14,7 +14,7 @@ use crate::timer::{Timer, TimerKey};
 
 /// RFC 9776 §8.2.
 const QUERY_INTERVAL: Duration = Duration::from_secs(125);
-/// Answers are spread over this time at least, whatever the query says: a bound for floods.
+/// Answers are spread over this time at least, and are as far apart, whatever the query says: a bound for floods.
 const LEAST_SPREAD: Duration = Duration::from_millis(100);
 /// Sources that queries asked for and that are kept until the answer. If it is more, all are told.
 const MAX_ASKED: usize = 64;
@@ -28,6 +28,7 @@ pub(super) struct Querier {
     pub robustness: u8,
     interval: Duration,
     answer_at: Option<Instant>,
+    answered_at: Option<Instant>,
     timer: Timer,
     /// When an older version's general query was last looked at.
     looked_at: Option<Instant>,
@@ -41,6 +42,7 @@ impl Default for Querier {
             robustness: ROBUSTNESS,
             interval: QUERY_INTERVAL,
             answer_at: None,
+            answered_at: None,
             timer: Timer::default(),
             looked_at: None,
         }
@@ -114,6 +116,7 @@ impl Net {
     fn answer_for_all(&mut self, now: Instant, interface: InterfaceId, v6: bool, spread: Duration) {
         let at = now + self.within(spread);
         let Some(querier) = self.groups.queriers.get_mut(&(interface, v6)) else { return };
+        let at = not_soon_after(querier.answered_at, at);
         // RFC 9776 §5.2, rules 1 and 2.
         if querier.answer_at.is_none_or(|pending| at < pending) {
             querier.answer_at = Some(at);
@@ -153,6 +156,7 @@ impl Net {
                 }
             }
         }
+        let at = not_soon_after(telling.answered_at, at);
         telling.answer_at = Some(telling.answer_at.map_or(at, |pending| pending.min(at)));
         self.arm_telling(index);
     }
@@ -178,7 +182,7 @@ impl Net {
         }
         let telling = &mut listening.telling;
         if telling.answer_at.is_none_or(|pending| pending > now + spread) {
-            telling.answer_at = Some(at);
+            telling.answer_at = Some(not_soon_after(telling.answered_at, at));
             self.arm_telling(index);
         }
     }
@@ -220,11 +224,16 @@ impl Net {
     pub(super) fn on_querier_timer(&mut self, now: Instant, interface: InterfaceId, v6: bool) {
         let Some(querier) = self.groups.queriers.get_mut(&(interface, v6)) else { return };
         match querier.answer_at {
-            Some(at) if at <= now => querier.answer_at = None,
+            Some(at) if at <= now => (querier.answer_at, querier.answered_at) = (None, Some(now)),
             _ => return,
         }
         let told = self.groups.of(interface, v6).filter(|(_, at)| at.is_told() && at.is_heard());
         let records = told.map(|(_, at)| state_of(at.group, at.heard())).collect();
         self.send_report(interface, v6, records);
     }
+}
+
+/// `at`, but some time after the last answer.
+fn not_soon_after(last: Option<Instant>, at: Instant) -> Instant {
+    last.map_or(at, |last| at.max(last + LEAST_SPREAD))
 }

@@ -1,12 +1,14 @@
 //! The socket calls of a host. None blocks: what would block is `EAGAIN`, and an [`Event`](crate::Event) tells when to call again.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::io::IoSlice;
 
 use wireway_packet::Instant;
 
 use super::*;
-use crate::{Error, Host, Ready, Result};
+use crate::net::group::{Filter, FilterMode};
+use crate::socket::multicast::Multicast;
+use crate::{Error, Host, InterfaceId, Ready, Result};
 
 impl Host {
     /// Makes a socket.
@@ -330,6 +332,54 @@ impl Host {
     pub fn coverage(&self, id: SocketId) -> Result<(Option<u16>, Option<u16>)> {
         let coverage = if id.family == SocketFamily::Udp { self.udp.coverage(id) } else { None };
         coverage.map(|coverage| (coverage.send, coverage.receive)).ok_or(Error::NoProtocolOption)
+    }
+
+    /// How a datagram socket deals with groups of a family. ENOPROTOOPT on other kinds.
+    pub fn multicast(&self, id: SocketId, family: Domain) -> Result<MulticastOptions> {
+        Ok(*self.multicast_of(id)?.options(family == Domain::Inet6))
+    }
+
+    fn multicast_of(&self, id: SocketId) -> Result<&Multicast> {
+        match id.family {
+            SocketFamily::Tcp => Err(Error::NoProtocolOption),
+            SocketFamily::Udp => self.udp.multicast(id),
+            SocketFamily::Raw => self.raw.multicast(id),
+        }
+    }
+
+    /// Sets from whom a datagram socket wants what is sent to a group that it joined (RFC 3678 §5.2.1, §4.2). To include nobody is to leave.
+    /// EINVAL if it was not joined, or is no group; ENODEV; ENOBUFS with too many sources.
+    pub fn set_source_filter(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        group: IpAddr,
+        interface: Option<InterfaceId>,
+        mode: FilterMode,
+        sources: &[IpAddr],
+    ) -> Result<()> {
+        let multicast = match id.family {
+            SocketFamily::Tcp => return Err(Error::NoProtocolOption),
+            SocketFamily::Udp => self.udp.multicast_mut(id)?,
+            SocketFamily::Raw => self.raw.multicast_mut(id)?,
+        };
+        multicast.set_filter(&mut self.net, now, group, interface, Filter { mode, sources: sources.into() })
+    }
+
+    /// From whom a datagram socket wants what is sent to a group. EADDRNOTAVAIL if it did not join it; EINVAL, ENODEV.
+    pub fn source_filter(
+        &mut self,
+        id: SocketId,
+        group: IpAddr,
+        interface: Option<InterfaceId>,
+    ) -> Result<(FilterMode, Vec<IpAddr>)> {
+        let multicast = match id.family {
+            SocketFamily::Tcp => return Err(Error::NoProtocolOption),
+            SocketFamily::Udp => self.udp.multicast(id)?,
+            SocketFamily::Raw => self.raw.multicast(id)?,
+        };
+        let filter = multicast.filter(&mut self.net, group, interface)?;
+        Ok((filter.mode, filter.sources))
     }
 
     /// TCP_INFO. ENOPROTOOPT on other kinds.

@@ -1,17 +1,18 @@
 //! What all datagram sockets (UDP, ping, raw) have in common: addresses, options, the receive queue, the pending error.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::collections::VecDeque;
 
 use wireway_packet::{Instant, Packet, Writer};
 
-use super::address::{present, unspecified};
+use super::address::{present, scope, unspecified};
+use super::multicast::Multicast;
 use super::options::datagram_defaults;
 use super::{DatagramInfo, Domain, ReceiveFlags, Shutdown, SocketError, SocketId, SocketOption, SocketOptions};
 use crate::counters::DropReason;
 use crate::event::{Dirty, Ready};
-use crate::net::{IcmpError, IcmpErrorKind, Inbound, Net, Route};
-use crate::{Error, MtuDiscover, Result, Settings};
+use crate::net::{IcmpError, IcmpErrorKind, Inbound, IpMeta, Net, Route, RouteKind};
+use crate::{Error, InterfaceId, MtuDiscover, Result, Settings};
 
 /// SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF of Linux.
 pub(crate) const MIN_RECEIVE_BUFFER: usize = 2304;
@@ -38,6 +39,7 @@ pub(crate) struct DatagramSocket {
     /// As the stack keeps it. The port is 0 where the socket has none.
     pub local: SocketAddr,
     pub peer: Option<SocketAddr>,
+    pub multicast: Multicast,
     error: Option<Error>,
     errors: VecDeque<SocketError>,
     dirty: Dirty,
@@ -55,6 +57,7 @@ impl DatagramSocket {
             options: datagram_defaults(settings),
             local: SocketAddr::new(unspecified(domain), 0),
             peer: None,
+            multicast: Multicast::default(),
             error: None,
             errors: VecDeque::new(),
             dirty: Dirty::default(),
@@ -68,6 +71,43 @@ impl DatagramSocket {
     /// Whether the socket is bound to the device, or to none.
     pub fn takes_from(&self, interface: crate::InterfaceId) -> bool {
         self.options.bind_to_device.is_none_or(|device| device == interface)
+    }
+
+    /// By which interface to send to `peer`: the one that the address, the socket's device, or for groups the program chose.
+    pub fn device_to(&self, net: &Net, peer: &SocketAddr) -> Result<Option<InterfaceId>> {
+        let device = scope(net, peer, self.options.bind_to_device)?;
+        let chosen = peer.ip().is_multicast().then(|| self.multicast.options(peer.is_ipv6()).interface);
+        Ok(device.or(chosen.flatten()))
+    }
+
+    /// The hop count of what is sent to `peer`.
+    pub fn hops_to(&self, net: &mut Net, peer: IpAddr, device: Option<InterfaceId>) -> u8 {
+        match self.options.hops(peer.is_ipv6()) {
+            _ if peer.is_multicast() => self.multicast.options(peer.is_ipv6()).hops,
+            Some(hops) => hops,
+            None => net.default_hops(peer, device),
+        }
+    }
+
+    /// The source of what is sent by `route`: `local`, if that is an address that can be one.
+    pub fn source_by(&self, net: &Net, route: &Route, local: IpAddr) -> IpAddr {
+        if !local.is_unspecified() && !net.is_broadcast(local) {
+            return local;
+        }
+        let chosen = self.multicast.options(false).source.filter(|_| route.kind == RouteKind::Multicast);
+        chosen.filter(|_| route.source.is_ipv4()).map_or(route.source, IpAddr::V4)
+    }
+
+    /// Sends a packet by `route`; to a group as the socket's options say.
+    pub fn send(&self, net: &mut Net, now: Instant, route: &Route, meta: &IpMeta, packet: Packet) -> Result<()> {
+        match route.kind {
+            RouteKind::Multicast => {
+                // As on Linux, the socket's own family says whether it is looped back.
+                let loops = self.multicast.options(self.domain == Domain::Inet6).loops;
+                net.send_to_group(now, meta, loops, packet)
+            }
+            _ => net.send_ip(now, meta, packet),
+        }
     }
 
     /// Puts a datagram (its payload in `inbound.packet`) into the receive buffer. If that is full, the newest is dropped: false.
@@ -228,7 +268,7 @@ impl DatagramSocket {
     }
 
     /// Sets an option that all datagram kinds know.
-    pub fn set_option(&mut self, net: &Net, option: SocketOption) -> Result<()> {
+    pub fn set_option(&mut self, net: &mut Net, now: Instant, option: SocketOption) -> Result<()> {
         let options = &mut self.options;
         match option {
             SocketOption::ReuseAddress(on) => options.reuse_address = on,
@@ -264,13 +304,17 @@ impl DatagramSocket {
                 options.receive_errors = on;
                 self.errors.clear();
             }
-            _ => return Err(Error::NoProtocolOption),
+            other => {
+                let device = options.bind_to_device;
+                return self.multicast.set(net, now, device, other);
+            }
         }
         Ok(())
     }
 
-    /// Drops what the program did not read.
-    pub fn close(&mut self) {
+    /// Leaves all groups, and drops what the program did not read.
+    pub fn close(&mut self, net: &mut Net, now: Instant) {
+        self.multicast.leave_all(net, now);
         self.queue.clear();
         self.memory = 0;
     }

@@ -8,10 +8,12 @@ use wireway_wire::{icmpv4, icmpv6};
 pub(crate) mod address;
 mod calls;
 pub(crate) mod datagram;
+pub(crate) mod multicast;
 pub mod options;
 pub(crate) mod port;
 pub(crate) mod redirect;
 
+pub use multicast::{Membership, MulticastOptions};
 pub use options::{RawOptions, SocketOption, SocketOptions, TcpInfo};
 
 /// The address family of a socket. An `Inet6` socket carries IPv4 through v4-mapped addresses unless it is V6ONLY.

@@ -1,7 +1,10 @@
 //! Socket options and their defaults, typed; values as Linux's setsockopt gives them a meaning.
 
+use core::net::Ipv4Addr;
 use core::time::Duration;
 
+use super::Domain;
+use super::multicast::Membership;
 use crate::InterfaceId;
 
 /// One option to set on a socket. What a socket's kind does not know is `ENOPROTOOPT`.
@@ -57,6 +60,26 @@ pub enum SocketOption {
     SendCoverage(u16),
     /// UDPLITE_RECV_CSCOV: datagrams whose checksum covers less, and not all of them, are dropped.
     ReceiveCoverage(u16),
+    /// IP_MULTICAST_IF, IPV6_MULTICAST_IF: by which interface to send to groups of a family. EADDRNOTAVAIL (IPv4), ENODEV (IPv6), EINVAL if
+    /// the socket is bound to another.
+    MulticastInterface(Domain, Option<InterfaceId>),
+    /// IP_MULTICAST_IF, where it names an address: the source of what a socket sends to groups that is bound to none.
+    MulticastSource(Option<Ipv4Addr>),
+    /// IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS; with 0 it does not leave the host.
+    MulticastHops(Domain, u8),
+    /// IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP
+    MulticastLoop(Domain, bool),
+    /// IP_MULTICAST_ALL, IPV6_MULTICAST_ALL
+    MulticastAll(Domain, bool),
+    /// IP_ADD_MEMBERSHIP, IPV6_JOIN_GROUP, MCAST_JOIN_GROUP; with a source IP_ADD_SOURCE_MEMBERSHIP, MCAST_JOIN_SOURCE_GROUP. EINVAL if
+    /// it is no group, or its filter is of the other mode; ENODEV; EADDRINUSE or, of a source, EADDRNOTAVAIL if it is there already; ENOBUFS.
+    JoinGroup(Membership),
+    /// IP_DROP_MEMBERSHIP and the others. EADDRNOTAVAIL if it was not joined; ENODEV; of a source also EINVAL.
+    LeaveGroup(Membership),
+    /// IP_BLOCK_SOURCE, MCAST_BLOCK_SOURCE: no longer receive of a source. EINVAL, ENODEV, EADDRNOTAVAIL, ENOBUFS.
+    BlockSource(Membership),
+    /// IP_UNBLOCK_SOURCE, MCAST_UNBLOCK_SOURCE
+    UnblockSource(Membership),
     /// TCP: a new connection waits for [`Host::admit`](crate::Host::admit) or [`Host::refuse`](crate::Host::refuse) before the SYN is answered.
     HoldIncoming(bool),
     /// TCP_NODELAY

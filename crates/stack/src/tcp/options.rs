@@ -116,7 +116,16 @@ impl Tcp {
             | SocketOption::ChecksumAt(_)
             | SocketOption::SendCoverage(_)
             | SocketOption::ReceiveCoverage(_)
-            | SocketOption::IcmpFilter(_) => return Err(Error::NoProtocolOption),
+            | SocketOption::IcmpFilter(_)
+            | SocketOption::MulticastInterface(..)
+            | SocketOption::MulticastSource(_)
+            | SocketOption::MulticastHops(..)
+            | SocketOption::MulticastLoop(..)
+            | SocketOption::MulticastAll(..)
+            | SocketOption::JoinGroup(_)
+            | SocketOption::LeaveGroup(_)
+            | SocketOption::BlockSource(_)
+            | SocketOption::UnblockSource(_) => return Err(Error::NoProtocolOption),
             SocketOption::V6Only(on) => {
                 if domain != Domain::Inet6 {
                     return Err(Error::NoProtocolOption);

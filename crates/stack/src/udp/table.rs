@@ -144,7 +144,10 @@ impl Table {
     pub fn find_all(&self, sockets: &Slab<DatagramSocket>, key: &Key) -> Indices {
         let [exact, any4, any6] = self.bound(key);
         let lists = [self.connected(key), exact, any4, any6];
-        let all = lists.into_iter().flat_map(|list| fitting(list, sockets, key));
+        let (group, source) = (key.local.ip(), key.peer.ip());
+        let wanted =
+            |socket: &DatagramSocket| !group.is_multicast() || socket.multicast.takes(key.interface, group, source);
+        let all = lists.into_iter().flat_map(|list| fitting(list, sockets, key)).filter(|(_, socket)| wanted(socket));
         let mut all: Indices = all.map(|(index, _)| index).collect();
         if all.is_empty() {
             all.extend(fitting(&self.any_port, sockets, key).map(|(index, _)| index));
