@@ -12,6 +12,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::sync::atomic::AtomicU32;
 
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -19,6 +20,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions};
 use rustix::thread::UnshareFlags;
 
 use crate::guardian::{self, Report};
+use crate::process::Memory;
 use crate::sys::{self, Instruction, SignalSet, StringArray};
 use crate::{filter, signals::Signals};
 
@@ -316,8 +318,8 @@ fn meet(engine: EngineEnds, guardian: Pid, spared: Vec<i32>, name: OsString) -> 
     };
     // A program that was refused something says so and ends, perhaps before this.
     let program = sys::open_pidfd(pid, 0).map_err(|e| match read_eight(&start).map(words) {
+        None | Some((SAYS_LISTENER, _)) => LaunchError::NoAccess(e),
         Some((kind, value)) => refusal(kind, value, &name),
-        None => LaunchError::NoAccess(e),
     })?;
     let mut running =
         Running { listener: None, life: Some(life), reports, program, pid, guardian, spared, ending: None };
@@ -328,6 +330,7 @@ fn meet(engine: EngineEnds, guardian: Pid, spared: Vec<i32>, name: OsString) -> 
                     rustix::process::pidfd_getfd(&running.program, number, rustix::process::PidfdGetfdFlags::empty())
                         .map_err(LaunchError::NoAccess)?;
                 running.listener = Some(listener);
+                probe_memory(pid).map_err(LaunchError::NoAccess)?;
                 rustix::io::write(&go, b"g").map_err(|e| LaunchError::System("pipe", e))?;
             }
             Some((kind, value)) => return Err(refusal(kind, value, &name)),
@@ -340,6 +343,14 @@ fn meet(engine: EngineEnds, guardian: Pid, spared: Vec<i32>, name: OsString) -> 
     }
     let _ = rustix::io::ioctl_fionbio(&running.reports, true);
     Ok(running)
+}
+
+/// Whether the program's memory can be read and written, as every call will need. Before exec it is laid out as ours is.
+fn probe_memory(pid: u32) -> Result<(), Errno> {
+    static PROBED: AtomicU32 = AtomicU32::new(0);
+    let (memory, address) = (Memory::of(pid), PROBED.as_ptr() as u64);
+    let value = memory.read_u32(address)?;
+    memory.write_u32(address, value)
 }
 
 /// Why the program says it did not start.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::common::build;
 use crate::common::content::{Content, sha256_file};
 use crate::common::http::HttpServer;
 use crate::common::process::Running;
@@ -27,6 +28,7 @@ in_every_setting! {
         a_killed_program_ends_the_run,
         any_of_our_processes_killed_ends_the_tree,
         a_run_within_a_run_is_refused,
+        a_container_that_forbids_a_call_is_told_which,
         a_published_port_that_is_taken_is_said_so,
         a_full_disk_under_the_capture,
         a_link_leaves_no_file,
@@ -200,6 +202,24 @@ fn a_run_within_a_run_is_refused(setting: Setting) {
     let outcome = finish(outer.args(&words[outer_program + 1..]));
     assert_eq!(outcome.code(), 125, "{outcome}");
     assert!(outcome.stderr.contains("seccomp"), "{outcome}");
+}
+
+fn a_container_that_forbids_a_call_is_told_which(setting: Setting) {
+    let scene = Scene::new(setting);
+    let forbid = build::c(&scene, "forbid");
+    for (call, named) in [
+        ("seccomp", "SECCOMP_FILTER_FLAG_NEW_LISTENER"),
+        ("pidfd_open", "pidfd_open"),
+        ("pidfd_getfd", "pidfd_getfd"),
+        ("process_vm_readv", "process_vm_readv"),
+        ("process_vm_writev", "process_vm_writev"),
+    ] {
+        let run = scene.run(&NONE, "true");
+        let mut command = scene.command(&forbid);
+        let outcome = finish(command.arg(call).arg(run.get_program()).args(run.get_args()));
+        assert_eq!(outcome.code(), 125, "{call}: {outcome}");
+        assert!(outcome.stderr.contains(named) && outcome.stderr.contains("container"), "{call}: {outcome}");
+    }
 }
 
 fn a_published_port_that_is_taken_is_said_so(setting: Setting) {
