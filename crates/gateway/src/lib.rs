@@ -87,7 +87,7 @@ impl Gateway {
         let servers = if config.resolvers.is_empty() { machine } else { config.resolvers.clone() };
         let system = |errno: rustix::io::Errno| GatewayError::Entropy(errno.raw_os_error());
         // The program is the only neighbour, and each error answers one of its own packets.
-        let settings = Settings { icmp_ratemask: 0, ..Settings::default() };
+        let settings = Settings { icmp_ratemask: 0, icmpv6_ratemask: 0, ipv6_dad_transmits: 0, ..Settings::default() };
         let mut host = Host::new(settings, entropy::bytes().map_err(system)?);
         let addresses = config.subnets.iter().flat_map(|subnet| {
             let prefix_len = subnet.program.prefix_len;
@@ -104,6 +104,7 @@ impl Gateway {
                 queue_limit: QUEUE_LIMIT,
                 any_destination: true,
                 probe: false,
+                autoconf: false,
             },
         )?;
         let publish_error =

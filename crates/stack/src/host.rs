@@ -4,12 +4,12 @@
 //! to the transports. A transport's functions take `&mut Net` and the time; `Net` never calls a transport: what it
 //! received for one, it hands back to `Host::receive`, which dispatches on the protocol.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 
 use wireway_packet::{Instant, Packet};
 use wireway_wire::{EtherType, EthernetHeader, MacAddr, Protocol};
 
-use crate::interface::{Cidr, Interface, InterfaceInfo};
+use crate::interface::{AddressInfo, Cidr, Interface, InterfaceInfo};
 use crate::net::{
     GroupInfo, IcmpError, IcmpInbound, Inbound, IpHeader, LinkDestination, NeighbourInfo, Net, RouteEntry,
 };
@@ -220,6 +220,21 @@ impl Host {
     /// Removes an address from an interface. EADDRNOTAVAIL, ENODEV.
     pub fn remove_address(&mut self, interface: InterfaceId, address: Cidr) -> crate::Result<()> {
         self.net.disclaim(interface, address)
+    }
+
+    /// All addresses of an interface, those that are still being probed too, with their state and lifetimes. Empty if there is no such interface.
+    pub fn addresses(&self, interface: InterfaceId) -> Vec<AddressInfo> {
+        self.net.interface(interface).map(Interface::address_list).unwrap_or_default()
+    }
+
+    /// Name servers that routers advertised (RFC 8106), each with the interface it was advertised on.
+    pub fn name_servers(&self) -> Vec<(InterfaceId, Ipv6Addr)> {
+        self.net.name_servers()
+    }
+
+    /// Puts the addresses of one name in the order in which to try them (RFC 6724 §6).
+    pub fn sort_destinations(&mut self, destinations: &mut [IpAddr]) {
+        self.net.sort_destinations(destinations);
     }
 
     /// Whether an address is still being probed: neither in use nor given up.

@@ -3,10 +3,12 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use wireway_packet::software::{Segmenter, complete_checksum};
-use wireway_packet::{Packet, PacketQueue};
+use wireway_packet::{Instant, Packet, PacketQueue};
 use wireway_wire::MacAddr;
 
 use crate::net::claim::Claims;
+use crate::net::router::Routers;
+use crate::net::slaac::Slaac;
 use crate::{Error, Result};
 
 /// An interface of a host, by the order in which it was added; 0 is `lo`. Linux's ifindex is one more.
@@ -102,8 +104,12 @@ pub struct InterfaceConfig {
     /// Take packets for any destination as the host's own, and answer ARP for any address but the asker's: how the
     /// gateway stands in for the rest of the world.
     pub any_destination: bool,
-    /// Probe addresses before using them (RFC 5227 §2.1.1) and announce them (§2.3).
+    /// Probe IPv4 addresses before using them (RFC 5227 §2.1.1) and announce them (§2.3). IPv6 addresses are probed whatever this says,
+    /// unless [`ipv6_dad_transmits`](crate::Settings::ipv6_dad_transmits) is 0.
     pub probe: bool,
+    /// Configure IPv6 by itself: a link-local address (RFC 4862 §5.3, RFC 7217), and what routers advertise (RFC 4861 §6.3). An interface with an IPv6
+    /// address has a link-local one in any case.
+    pub autoconf: bool,
 }
 
 impl InterfaceConfig {
@@ -118,6 +124,7 @@ impl InterfaceConfig {
             queue_limit: 1000,
             any_destination: false,
             probe: false,
+            autoconf: false,
         }
     }
 }
@@ -154,6 +161,30 @@ pub struct InterfaceInfo<'a> {
     pub statistics: InterfaceStatistics,
 }
 
+/// What an address may be used for (RFC 4862 §5.4, §5.5.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressState {
+    /// It is being probed: for nothing yet.
+    Tentative,
+    /// For everything.
+    Preferred,
+    /// For what uses it already.
+    Deprecated,
+}
+
+/// An address of an interface as it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressInfo {
+    /// The address, with the length of its network's prefix.
+    pub cidr: Cidr,
+    /// Whether it may be used.
+    pub state: AddressState,
+    /// A temporary address of RFC 8981.
+    pub temporary: bool,
+    /// Until when it is preferred and valid, if the host made it of an advertised prefix (RFC 4862 §5.5.4); [`Instant::FAR_FUTURE`] is for ever.
+    pub lifetimes: Option<(Instant, Instant)>,
+}
+
 /// Every link carries so many bytes whole (RFC 791).
 pub(crate) const SMALLEST_MTU: u16 = 68;
 
@@ -170,6 +201,9 @@ pub(crate) struct Interface {
     pub addresses: Vec<Cidr>,
     pub any_destination: bool,
     pub claims: Claims,
+    pub autoconf: bool,
+    pub routers: Routers,
+    pub slaac: Slaac,
     pub statistics: InterfaceStatistics,
     features: Features,
     queue: PacketQueue,
@@ -187,6 +221,7 @@ impl Interface {
             queue_limit: 0,
             any_destination: false,
             probe: false,
+            autoconf: false,
         };
         Interface { mtu: LOOPBACK_MTU, ..Interface::new(InterfaceId(0), &config) }
     }
@@ -200,6 +235,9 @@ impl Interface {
             addresses: Vec::new(),
             any_destination: config.any_destination,
             claims: Claims::default(),
+            autoconf: config.autoconf,
+            routers: Routers::default(),
+            slaac: Slaac::default(),
             statistics: InterfaceStatistics::default(),
             features: config.features,
             queue: PacketQueue::new(config.queue_limit),
@@ -226,23 +264,45 @@ impl Interface {
         }
     }
 
-    /// The longest IP packet: the MTU, or what IP's length field can say.
-    pub fn ip_mtu(&self) -> u16 {
-        u16::try_from(self.mtu).unwrap_or(u16::MAX)
+    /// The longest IP packet: the MTU, or what IP's length field can say. Routers may want IPv6's shorter (RFC 4861 §6.3.4).
+    pub fn ip_mtu(&self, v6: bool) -> u16 {
+        let mtu = u16::try_from(self.mtu).unwrap_or(u16::MAX);
+        if v6 { mtu.min(self.routers.mtu.unwrap_or(u16::MAX)) } else { mtu }
     }
 
-    /// The address to use towards `neighbour`: one of its network, else the first.
+    /// The IPv4 address to use towards `neighbour`: one of its network, else the first. (IPv6: `net/select.rs`.)
     pub fn source_for(&self, neighbour: IpAddr) -> Option<IpAddr> {
         let family = || self.addresses.iter().filter(|cidr| cidr.address.is_ipv4() == neighbour.is_ipv4());
         family().find(|cidr| cidr.contains(neighbour)).or_else(|| family().next()).map(|cidr| cidr.address)
     }
 
-    /// The addresses of IPv6 by which the host is asked for: in use, or on the way to it.
+    /// The addresses of IPv6: in use, or on the way to it.
     pub fn v6_addresses(&self) -> impl Iterator<Item = Ipv6Addr> + '_ {
-        self.addresses.iter().filter_map(|cidr| match cidr.address {
+        let all = self.addresses.iter().copied().chain(self.claims.tentative());
+        all.filter_map(|cidr| match cidr.address {
             IpAddr::V6(address) => Some(address),
             IpAddr::V4(_) => None,
         })
+    }
+
+    /// All addresses as they stand, those that are still being probed last.
+    pub fn address_list(&self) -> Vec<AddressInfo> {
+        let used = self.addresses.iter().map(|&cidr| (cidr, false));
+        let all = used.chain(self.claims.tentative().map(|cidr| (cidr, true)));
+        all.map(|(cidr, tentative)| {
+            let v6 = match cidr.address {
+                IpAddr::V6(address) => Some(address),
+                IpAddr::V4(_) => None,
+            };
+            let state = match v6 {
+                _ if tentative => AddressState::Tentative,
+                Some(address) if self.slaac.is_deprecated(address) => AddressState::Deprecated,
+                _ => AddressState::Preferred,
+            };
+            let temporary = v6.is_some_and(|address| self.slaac.is_temporary(address));
+            AddressInfo { cidr, state, temporary, lifetimes: v6.and_then(|address| self.slaac.lifetimes(address)) }
+        })
+        .collect()
     }
 
     /// Puts a frame into the transmit queue, or gives it back if the queue is full: the newest is dropped.

@@ -30,7 +30,9 @@ pub use counters::{Counter, Counters, DropReason};
 pub use error::{Error, Result};
 pub use event::{Event, Ready};
 pub use host::Host;
-pub use interface::{Cidr, Features, InterfaceConfig, InterfaceId, InterfaceInfo, InterfaceStatistics, Medium};
+pub use interface::{
+    AddressInfo, AddressState, Cidr, Features, InterfaceConfig, InterfaceId, InterfaceInfo, InterfaceStatistics, Medium,
+};
 pub use net::{FilterMode, GroupInfo, NeighbourInfo, NeighbourState, RouteEntry};
 pub use settings::Settings;
 pub use socket::options::MtuDiscover;

@@ -6,8 +6,11 @@
 //! | file | what |
 //! | --- | --- |
 //! | `ethernet.rs` | frames in and out |
-//! | `arp.rs`, `claim.rs` | ARP; probing, announcing and defending own addresses |
+//! | `arp.rs`, `claim.rs` | ARP; probing, announcing and defending own addresses of both families |
 //! | `neighbour.rs` | the cache of next hops' MAC addresses, and packets that wait for one |
+//! | `ndp.rs` | neighbour discovery: what to answer and what to believe |
+//! | `router.rs`, `slaac.rs` | what routers of IPv6 advertise; addresses made from it |
+//! | `select.rs` | which source and which destination address to use |
 //! | `ipv4.rs`, `ipv6.rs`, `accepted.rs` | IPv4 and IPv6 in; which addresses are taken |
 //! | `output.rs`, `header.rs`, `template.rs` | both out, and `lo`; their headers; the short way out |
 //! | `fragment.rs`, `reassembly.rs`, `ident.rs`, `flow_label.rs` | fragments, IP identification, flow labels |
@@ -36,12 +39,16 @@ mod ipv6;
 mod limit;
 mod membership;
 mod mld;
+mod ndp;
 mod neighbour;
 mod output;
 mod path_mtu;
 mod querier;
 mod reassembly;
 mod route;
+pub(crate) mod router;
+mod select;
+pub(crate) mod slaac;
 mod template;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -97,6 +104,8 @@ pub(crate) struct Net {
     reassembly: Reassembly,
     idents: Idents,
     flow_labels: FlowLabels,
+    /// Of stable addresses, where the settings have none.
+    stable_secret: [u8; 16],
     icmp_limits: IcmpLimits,
     groups: Groups,
     /// What is on `lo`, and copies of what went to groups, by the interface to receive them by: packets from their IP header on.
@@ -264,6 +273,7 @@ impl Net {
             reassembly: Reassembly::new(&mut rng),
             idents: Idents::new(&mut rng),
             flow_labels: FlowLabels::new(&mut rng),
+            stable_secret: rng.key(),
             icmp_limits: IcmpLimits::new(&mut rng),
             groups: Groups::default(),
             backlog: VecDeque::new(),
@@ -286,6 +296,9 @@ impl Net {
         self.join_all_hosts(now, id);
         for &cidr in &config.addresses {
             self.claim(now, id, cidr, config.probe)?;
+        }
+        if config.autoconf {
+            self.ensure_link_local(now, id);
         }
         Ok(id)
     }
@@ -361,6 +374,7 @@ impl Net {
             TimerKey::Neighbour { index, generation } => self.on_neighbour_timer(now, index, generation),
             TimerKey::AddressClaim { interface } => self.on_claim_timer(now, InterfaceId(interface)),
             TimerKey::Reassembly { index, generation } => self.on_reassembly_timer(now, index, generation),
+            TimerKey::Autoconf { interface } => self.on_autoconf_timer(now, InterfaceId(interface)),
             TimerKey::PathMtu { index, generation } => self.on_path_mtu_timer(index, generation),
             TimerKey::Group { index, generation } => self.on_group_timer(now, index, generation),
             TimerKey::Querier { interface, v6 } => self.on_querier_timer(now, InterfaceId(interface), v6),

@@ -29,6 +29,13 @@ impl Rng {
         ((u64::from(self.next_u32()) * u64::from(n)) >> 32) as u32
     }
 
+    /// A nonce of neighbour discovery (RFC 3971 §5.3.2).
+    pub fn nonce(&mut self) -> [u8; 6] {
+        let mut nonce = [0; 6];
+        self.0.fill_bytes(&mut nonce);
+        nonce
+    }
+
     /// The key of a keyed hash (SipHash's).
     pub fn key(&mut self) -> [u8; 16] {
         let mut key = [0; 16];

@@ -9,6 +9,19 @@ pub struct Settings {
     pub ip_default_ttl: u8,
     /// net.ipv6.conf.all.hop_limit
     pub ipv6_hop_limit: u8,
+    /// net.ipv6.conf.all.dad_transmits: probes for an IPv6 address before it is used (RFC 4862 §5.4), a second apart; 0 for a link where nobody else can have
+    /// it.
+    pub ipv6_dad_transmits: u8,
+    /// net.ipv6.conf.all.stable_secret: what stable interface identifiers are made with (RFC 7217); none: of the host's seed.
+    pub ipv6_stable_secret: Option<[u8; 16]>,
+    /// net.ipv6.conf.all.use_tempaddr: 0 none, 1 make temporary addresses (RFC 8981), 2 prefer them.
+    pub ipv6_use_tempaddr: u8,
+    /// net.ipv6.conf.all.temp_prefered_lft: how long a temporary address is preferred.
+    pub ipv6_temp_preferred_lifetime: Duration,
+    /// net.ipv6.conf.all.temp_valid_lft: how long it is valid.
+    pub ipv6_temp_valid_lifetime: Duration,
+    /// net.ipv6.conf.all.accept_redirects (RFC 4861 §8)
+    pub ipv6_accept_redirects: bool,
     /// net.ipv4.ip_local_port_range: ports that are picked for sockets that asked for none, ends included.
     pub ip_local_port_range: (u16, u16),
     /// net.ipv4.ip_nonlocal_bind: bind to addresses that no interface has.
@@ -35,6 +48,8 @@ pub struct Settings {
     pub icmp_ratelimit: Duration,
     /// net.ipv4.icmp_ratemask: the ICMP types that are limited, as bits.
     pub icmp_ratemask: u32,
+    /// net.ipv6.icmp.ratemask: the ICMPv6 errors that are limited, as bits.
+    pub icmpv6_ratemask: u128,
     /// net.ipv4.icmp_msgs_per_sec: ICMP messages a second to all destinations.
     pub icmp_msgs_per_sec: u32,
     /// net.ipv4.icmp_msgs_burst
@@ -124,6 +139,12 @@ impl Default for Settings {
         Settings {
             ip_default_ttl: 64,
             ipv6_hop_limit: 64,
+            ipv6_dad_transmits: 1,
+            ipv6_stable_secret: None,
+            ipv6_use_tempaddr: 0,
+            ipv6_temp_preferred_lifetime: Duration::from_secs(86_400),
+            ipv6_temp_valid_lifetime: Duration::from_secs(2 * 86_400),
+            ipv6_accept_redirects: true,
             ip_local_port_range: (32_768, 60_999),
             ip_nonlocal_bind: false,
             ipfrag_high_thresh: 4 << 20,
@@ -137,6 +158,8 @@ impl Default for Settings {
             icmpv6_echo_ignore_multicast: false,
             icmp_ratelimit: Duration::from_secs(1),
             icmp_ratemask: 6168,
+            // All but "packet too big".
+            icmpv6_ratemask: !(1 << 2),
             icmp_msgs_per_sec: 1000,
             icmp_msgs_burst: 50,
             igmp_max_memberships: 20,

@@ -28,6 +28,8 @@ pub(crate) enum TimerKey {
     AddressClaim { interface: u16 },
     /// A datagram that waits for its fragments.
     Reassembly { index: u32, generation: u32 },
+    /// What an interface of IPv6 does by itself: soliciting routers, and lifetimes of what they said.
+    Autoconf { interface: u16 },
     /// A learnt path MTU that expires.
     PathMtu { index: u32, generation: u32 },
     /// What is to be told of a group.

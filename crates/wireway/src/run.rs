@@ -58,7 +58,12 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let mut seed = [0; 32];
     random(&mut seed)?;
     let now = engine.now();
-    let mut host = Host::new(Settings::default(), seed);
+    let mut settings = Settings::default();
+    if plan.dns.is_some() {
+        // On the gateway's link nobody else is who could have our addresses: they need no probing.
+        settings.ipv6_dad_transmits = 0;
+    }
+    let mut host = Host::new(settings, seed);
     let interface = host.add_interface(now, plan.interface).map_err(|e| Failure::own(format!("the interface: {e}")))?;
     for &gateway in &plan.gateways {
         host.add_route(default_route(interface, gateway))

@@ -77,13 +77,12 @@ impl Net {
         self.send_arp(interface, request.sender_mac(), &request.reply(mac));
     }
 
-    /// Asks for `address`: its holder, if `mac` is thought to be it, else everyone.
-    pub(super) fn send_solicitation(&mut self, interface: InterfaceId, address: IpAddr, mac: Option<MacAddr>) {
-        let IpAddr::V4(target) = address else { return };
+    /// Asks for `target`: its holder, if `mac` is thought to be it, else everyone.
+    pub(super) fn send_arp_request(&mut self, interface: InterfaceId, target: Ipv4Addr, mac: Option<MacAddr>) {
         let Some(at) = self.interfaces.get(usize::from(interface.0)) else { return };
         let Some(own_mac) = at.mac() else { return };
         // Without an address this asks as a probe does, and still gets an answer.
-        let source = match at.source_for(address) {
+        let source = match at.source_for(target.into()) {
             Some(IpAddr::V4(source)) => source,
             _ => Ipv4Addr::UNSPECIFIED,
         };

@@ -216,12 +216,11 @@ impl Net {
         let _ = self.send_ip(now, &meta, packet);
     }
 
-    /// Whether the rate limits let an ICMP message pass. Nothing limits what stays on `lo`. The types of ICMPv6 that are limited are Linux's: all
-    /// errors but "packet too big".
+    /// Whether the rate limits let an ICMP message pass. Nothing limits what stays on `lo`.
     fn icmp_allowed(&mut self, now: Instant, kind: u8, destination: IpAddr) -> bool {
         let limited = match destination {
             IpAddr::V4(_) => self.settings.icmp_ratemask.checked_shr(kind.into()).unwrap_or(0) & 1 == 1,
-            IpAddr::V6(_) => Icmpv6Type(kind).is_error() && Icmpv6Type(kind) != Icmpv6Type::PACKET_TOO_BIG,
+            IpAddr::V6(_) => self.settings.icmpv6_ratemask.checked_shr(kind.into()).unwrap_or(0) & 1 == 1,
         };
         !limited
             || self.is_local(destination)

@@ -6,6 +6,7 @@ use wireway_wire::{Icmpv6Header, Icmpv6Type};
 
 use super::icmp_out::{Echo, IcmpInbound, QuotedError};
 use super::ipv6::MIN_MTU;
+use super::ndp::is_ndp;
 use super::{IcmpErrorKind, Inbound, Net, mld};
 use crate::Error;
 use crate::counters::{Counter, DropReason};
@@ -66,6 +67,10 @@ impl Net {
                 Err(reason) => reason,
             },
             kind if kind.is_error() => return self.receive_icmpv6_error(inbound, &header),
+            kind if is_ndp(kind) => match self.receive_ndp(now, kind, &inbound) {
+                Ok(()) => return None,
+                Err(reason) => reason,
+            },
             _ => DropReason::IcmpUnhandled,
         };
         if !copied {

@@ -68,7 +68,7 @@ impl Net {
 
     pub(super) fn send_igmp_report(&mut self, interface: InterfaceId, mut records: VecDeque<Record>) {
         let Some(at) = self.interface(interface) else { return };
-        let room = usize::from(at.ip_mtu()).saturating_sub(HEADER_LEN);
+        let room = usize::from(at.ip_mtu(false)).saturating_sub(HEADER_LEN);
         while !records.is_empty() {
             let mut message = vec![0; room];
             let mut writer = IgmpReportWriter::new(&mut message);

@@ -13,16 +13,17 @@ use core::net::Ipv6Addr;
 
 use wireway_packet::{Instant, Packet};
 use wireway_wire::icmpv6::parameter_problem;
-use wireway_wire::ipv6::{multicast_scope, solicited_node};
+use wireway_wire::ipv6::multicast_scope;
 use wireway_wire::ipv6_ext::MAX_CHAIN_LEN;
 use wireway_wire::zerocopy::transmute;
 use wireway_wire::{
-    ExtensionIter, ExtensionKind, FragmentHeader, Icmpv6Header, Ipv6Chain, Ipv6Fields, Ipv6Header, Ipv6Option,
-    Ipv6OptionIter, Malformed, Protocol, RoutingHeader, TcpHeader, UdpHeader, UnknownOption,
+    ExtensionIter, ExtensionKind, FragmentHeader, Icmpv6Header, Icmpv6Type, Ipv6Chain, Ipv6Fields, Ipv6Header,
+    Ipv6Option, Ipv6OptionIter, Malformed, Protocol, RoutingHeader, TcpHeader, UdpHeader, UnknownOption,
 };
 
 use super::accepted::Accepted;
 use super::ethernet::LinkDestination;
+use super::ndp::is_ndp;
 use super::reassembly::Piece;
 use super::{Inbound, IpHeader, Net};
 use crate::InterfaceId;
@@ -175,7 +176,11 @@ impl Net {
             return Err(DropReason::IpLocalSource);
         }
         if scope.is_some() {
-            return if self.is_in_group(interface, destination) { Ok(false) } else { Err(DropReason::IpMulticast) };
+            return if self.listens_to(interface, destination.into()) {
+                Ok(false)
+            } else {
+                Err(DropReason::IpMulticast)
+            };
         }
         if self.is_local_at(destination.into(), Some(interface)) {
             return Ok(true);
@@ -187,12 +192,6 @@ impl Net {
         Err(DropReason::IpInAddressErrors)
     }
 
-    /// Whether the host is in a group on an interface: one that was joined, or one by which its addresses are asked for (RFC 4291 §2.8).
-    fn is_in_group(&self, interface: InterfaceId, group: Ipv6Addr) -> bool {
-        let Some(at) = self.interface(interface) else { return false };
-        self.listens_to(interface, group.into()) || at.v6_addresses().any(|address| solicited_node(address) == group)
-    }
-
     /// Takes in what stands between the fixed header and the transport.
     #[cold]
     fn receive_extensions(&mut self, now: Instant, inbound: Inbound) -> Option<Inbound> {
@@ -201,10 +200,6 @@ impl Net {
             Walked::Fragment(piece, fragment) => join(self.reassemble(now, piece, *fragment)?)?,
             Walked::Fault(fault, inbound) => return self.refuse_extensions(now, fault, *inbound),
         };
-        if !is_special(Protocol(whole.protocol)) && whole.options.is_none() {
-            self.counters.count(Counter::Ip6InDelivers);
-            return Some(whole);
-        }
         match self.walk(whole, true) {
             Walked::Transport(inbound) => Some(inbound),
             Walked::Fragment(_, inbound) => {
@@ -256,6 +251,14 @@ impl Net {
         let chain = headers.so_far();
         if chain.protocol == Protocol::NO_NEXT_HEADER {
             return Walked::Fault(Fault::Silent(DropReason::IpNoProtocol), Box::new(inbound));
+        }
+        if (whole || chain.fragment.is_some()) && chain.protocol == Protocol::ICMPV6 {
+            let mut kind = [0];
+            inbound.packet.copy_to(chain.len, &mut kind);
+            // RFC 6980 §5.
+            if is_ndp(Icmpv6Type(kind[0])) {
+                return Walked::Fault(Fault::Silent(DropReason::NdMalformed), Box::new(inbound));
+            }
         }
         inbound.protocol = chain.protocol.0;
         inbound.packet.trim_front(chain.len);

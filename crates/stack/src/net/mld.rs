@@ -57,7 +57,7 @@ impl Net {
 
     pub(super) fn send_mld_report(&mut self, interface: InterfaceId, mut records: VecDeque<Record>) {
         let Some(at) = self.interface(interface) else { return };
-        let room = usize::from(at.ip_mtu()).saturating_sub(HEADER_LEN);
+        let room = usize::from(at.ip_mtu(true)).saturating_sub(HEADER_LEN);
         let source = self.mld_source(interface);
         while !records.is_empty() {
             let mut message = vec![0; room];

@@ -1,4 +1,4 @@
-//! Neighbours: which MAC address a next hop has, as a cache with Linux's states, for ARP now and neighbour discovery later.
+//! Neighbours: which MAC address a next hop has, as a cache with Linux's states, for ARP and neighbour discovery (RFC 4861 §7.3).
 //!
 //! # Theory of operation
 //!
@@ -14,14 +14,16 @@
 //! a confirmation comes within `delay_first_probe_time` the neighbour is asked (`Probe`, unicast). Without an answer it is `Failed`:
 //! what waited is dropped, and an ICMP host unreachable goes to the host itself, so that sockets hear of it.
 //!
-//! Packets that wait are bounded a neighbour, the newest dropped; entries are bounded in number, the least recently used of a few
-//! looked at making room. One timer an entry.
+//! Packets that wait are bounded a neighbour, the newest dropped; entries are bounded in number. Of a few looked at the least worth makes room: one that
+//! failed, or that nothing was ever sent to (anybody can make us learn such), before one that is asked for, and that before one that answered (RFC 6583 §7.1: a
+//! scan of the link must not drive out those in use); of equals the least recently used. One timer an entry.
 
 use core::net::IpAddr;
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use wireway_packet::{Instant, Packet};
-use wireway_wire::MacAddr;
+use wireway_wire::{AdvertisementFlags, MacAddr};
 
 use super::Net;
 use crate::counters::DropReason;
@@ -83,6 +85,10 @@ struct Entry {
     /// Solicitations sent in this state.
     probes: u8,
     used: Instant,
+    /// Something was sent to it.
+    in_use: bool,
+    /// It is a router (RFC 4861 §7.3.3).
+    router: bool,
     confirmed: Instant,
     updated: Instant,
     timer: Timer,
@@ -112,6 +118,11 @@ impl Neighbours {
         (entry.generation == at.generation).then_some(entry)
     }
 
+    /// The interface of an entry, and whether it is one of IPv6.
+    fn link_of(&mut self, at: NeighbourRef) -> Option<(InterfaceId, bool)> {
+        self.get(at).map(|entry| (entry.interface, entry.address.is_ipv6()))
+    }
+
     fn find(&self, interface: InterfaceId, address: IpAddr) -> Option<NeighbourRef> {
         let index = *self.index.get(&(interface, address))?;
         let entry = self.entries.get(index as usize)?.as_deref()?;
@@ -129,6 +140,8 @@ impl Neighbours {
             mac: MacAddr::ZERO,
             probes: 0,
             used: now,
+            in_use: false,
+            router: false,
             confirmed: Instant::ZERO,
             updated: Instant::ZERO,
             timer: Timer::default(),
@@ -156,16 +169,22 @@ impl Neighbours {
         Some(entry)
     }
 
-    /// The entry to give up for a new one: of a few, one that nothing waits for, and of these the least recently used.
+    /// The entry to give up for a new one: see the module's head.
     fn victim(&mut self) -> Option<NeighbourRef> {
-        let mut best: Option<((bool, Instant), NeighbourRef)> = None;
+        let mut best: Option<((u8, Instant), NeighbourRef)> = None;
         for _ in 0..SAMPLE.min(self.entries.len()) {
             self.hand = (self.hand + 1) % self.entries.len();
             let Some(entry) = self.entries[self.hand].as_deref() else { continue };
             if entry.state == NeighbourState::Permanent {
                 continue;
             }
-            let cost = (!entry.waiting.is_empty(), entry.used);
+            let worth = match entry.state {
+                NeighbourState::Failed => 0,
+                NeighbourState::Incomplete => 1,
+                _ if !entry.in_use => 0,
+                _ => 2,
+            };
+            let cost = (worth, entry.used);
             if best.is_none_or(|(least, _)| cost < least) {
                 best = Some((cost, NeighbourRef { index: self.hand as u32, generation: entry.generation }));
             }
@@ -213,6 +232,7 @@ impl Net {
         }
         let Some(entry) = self.neighbours.get(*at) else { return Ok(None) };
         entry.used = now;
+        entry.in_use = true;
         match entry.state {
             NeighbourState::Reachable => {
                 if confirm {
@@ -293,7 +313,8 @@ impl Net {
 
     fn set_reachable(&mut self, now: Instant, at: NeighbourRef) {
         // RFC 4861 §6.3.2: between half and one and a half times the base, so that hosts do not ask in step.
-        let base = self.settings.neigh_base_reachable_time;
+        let Some((interface, v6)) = self.neighbours.link_of(at) else { return };
+        let base = self.base_reachable_time(interface, v6);
         let time = base / 2 + base * (self.rng.below(1024)) / 1024;
         if let Some(entry) = self.neighbours.get(at) {
             entry.confirmed = now;
@@ -307,8 +328,24 @@ impl Net {
         entry.probes = entry.probes.saturating_add(1);
         let (interface, address, state) = (entry.interface, entry.address, entry.state);
         let mac = (state == NeighbourState::Probe).then_some(entry.mac);
-        self.set_state(at, state, Some(now + self.settings.neigh_retrans_time));
-        self.send_solicitation(interface, address, mac);
+        let retrans_time = self.retrans_time(interface, address.is_ipv6());
+        self.set_state(at, state, Some(now + retrans_time));
+        match address {
+            IpAddr::V4(target) => self.send_arp_request(interface, target, mac),
+            IpAddr::V6(target) => self.send_neighbour_solicitation(now, interface, target, mac),
+        }
+    }
+
+    /// How long a confirmed neighbour is believed reachable on average: what the routers of IPv6 say (RFC 4861 §6.3.4), else the setting.
+    fn base_reachable_time(&self, interface: InterfaceId, v6: bool) -> Duration {
+        let said = self.interface(interface).and_then(|at| at.routers.reachable_time).filter(|_| v6);
+        said.unwrap_or(self.settings.neigh_base_reachable_time)
+    }
+
+    /// The time between two solicitations, likewise.
+    pub(super) fn retrans_time(&self, interface: InterfaceId, v6: bool) -> Duration {
+        let said = self.interface(interface).and_then(|at| at.routers.retrans_time).filter(|_| v6);
+        said.unwrap_or(self.settings.neigh_retrans_time)
     }
 
     /// Runs an entry's timer.
@@ -316,7 +353,8 @@ impl Net {
         let at = NeighbourRef { index, generation };
         let delay = self.settings.neigh_delay_first_probe_time;
         let keep = self.settings.neigh_gc_stale_time;
-        let base = self.settings.neigh_base_reachable_time;
+        let Some((interface, v6)) = self.neighbours.link_of(at) else { return };
+        let base = self.base_reachable_time(interface, v6);
         let (broadcasts, unicasts) = (self.settings.neigh_mcast_solicit, self.settings.neigh_ucast_solicit);
         let Some(entry) = self.neighbours.get(at) else { return };
         let (used, confirmed, probes) = (entry.used, entry.confirmed, entry.probes);
@@ -350,11 +388,12 @@ impl Net {
         let keep = self.settings.neigh_gc_stale_time;
         self.set_state(at, NeighbourState::Failed, Some(now + keep));
         let Some(entry) = self.neighbours.get(at) else { return };
-        let interface = entry.interface;
+        let (interface, address) = (entry.interface, entry.address);
         for packet in core::mem::take(&mut entry.waiting) {
             self.counters.drop(DropReason::NeighbourFailed);
             self.tell_host_unreachable(now, interface, packet);
         }
+        self.router_reachability(interface, address, false);
     }
 
     /// A neighbour told its MAC address. `answer`: it was asked to (an ARP reply to us), which confirms that it is reachable;
@@ -396,6 +435,62 @@ impl Net {
             self.set_state(at, NeighbourState::Stale, Some(now + keep));
         }
         self.send_waiting(now, at, mac);
+    }
+
+    /// A neighbour advertisement about `address` (RFC 4861 §7.2.5).
+    pub(super) fn neighbour_advertised(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        address: IpAddr,
+        mac: Option<MacAddr>,
+        flags: AdvertisementFlags,
+    ) {
+        // What nobody asked for is not learnt.
+        let Some(at) = self.neighbours.find(interface, address) else { return };
+        let Some(entry) = self.neighbours.get(at) else { return };
+        let keep = self.settings.neigh_gc_stale_time;
+        let solicited = flags.contains(AdvertisementFlags::SOLICITED);
+        let is_router = flags.contains(AdvertisementFlags::ROUTER);
+        let changed = mac.is_some_and(|mac| mac != entry.mac);
+        match entry.state {
+            NeighbourState::Permanent | NeighbourState::Failed => return,
+            NeighbourState::Incomplete if mac.is_none() => return,
+            NeighbourState::Incomplete => {}
+            state if changed && !flags.contains(AdvertisementFlags::OVERRIDE) => {
+                if state == NeighbourState::Reachable {
+                    self.set_state(at, NeighbourState::Stale, Some(now + keep));
+                }
+                return;
+            }
+            _ => {}
+        }
+        let incomplete = entry.state == NeighbourState::Incomplete;
+        if let Some(mac) = mac.filter(|_| changed || incomplete) {
+            entry.mac = mac;
+            entry.updated = now;
+        }
+        let mac = entry.mac;
+        let was_router = core::mem::replace(&mut entry.router, is_router);
+        if solicited {
+            self.set_reachable(now, at);
+        } else if changed || incomplete {
+            self.set_state(at, NeighbourState::Stale, Some(now + keep));
+        }
+        self.send_waiting(now, at, mac);
+        if was_router && !is_router {
+            self.forget_router(now, interface, address);
+        }
+        self.router_reachability(interface, address, true);
+    }
+
+    /// Notes that a neighbour is a router: it advertised itself, or is the target of a redirect (RFC 4861 §6.3.4, §8.3).
+    pub(super) fn neighbour_is_router(&mut self, interface: InterfaceId, address: IpAddr) {
+        if let Some(at) = self.neighbours.find(interface, address)
+            && let Some(entry) = self.neighbours.get(at)
+        {
+            entry.router = true;
+        }
     }
 
     fn send_waiting(&mut self, now: Instant, at: NeighbourRef, mac: MacAddr) {

@@ -67,6 +67,12 @@ impl RoutingTable {
         true
     }
 
+    /// Whether the network is known to be on the link of an interface.
+    fn has(&self, destination: Cidr, interface: InterfaceId) -> bool {
+        let entries = self.entries.get(&(destination.network(), destination.prefix_len));
+        entries.is_some_and(|entries| entries.iter().any(|e| e.interface == interface && e.gateway.is_none()))
+    }
+
     pub fn lookup(&self, destination: IpAddr, interface: Option<InterfaceId>) -> Option<&RouteEntry> {
         let lengths = &self.lengths[usize::from(destination.is_ipv6())];
         let used = (0..=128u8).rev().filter(|&len| lengths[usize::from(len)] > 0);
@@ -193,16 +199,23 @@ impl Net {
             return Err(Error::NetworkUnreachable);
         }
         let next_hop = gateway.filter(|_| kind == RouteKind::Unicast).unwrap_or(destination);
-        let source = preferred.or_else(|| self.interfaces.get(usize::from(interface.0))?.source_for(next_hop));
-        // An interface without an address borrows one of another; without any, the packet says "this host" (RFC 1122 §3.2.1.3).
-        let source = source
-            .or_else(|| self.interfaces.iter().skip(1).find_map(|i| i.source_for(destination)))
-            .unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let source = match destination {
+            IpAddr::V4(_) => {
+                let own = || self.interfaces.get(usize::from(interface.0))?.source_for(next_hop);
+                // An interface without an address borrows one of another; without any, the packet says "this host" (RFC 1122 §3.2.1.3).
+                let other = || self.interfaces.iter().skip(1).find_map(|i| i.source_for(destination));
+                preferred.or_else(own).or_else(other).unwrap_or(Ipv4Addr::UNSPECIFIED.into())
+            }
+            IpAddr::V6(ip) => {
+                let selected = || self.select_source(interface, ip).map(IpAddr::V6);
+                preferred.or_else(selected).ok_or(Error::AddressNotAvailable)?
+            }
+        };
         Ok((self.route_by(interface, source, kind)?, next_hop))
     }
 
     fn route_by(&self, interface: InterfaceId, source: IpAddr, kind: RouteKind) -> Result<Route> {
-        let mtu = self.interfaces.get(usize::from(interface.0)).ok_or(Error::NoDevice)?.ip_mtu();
+        let mtu = self.interfaces.get(usize::from(interface.0)).ok_or(Error::NoDevice)?.ip_mtu(source.is_ipv6());
         Ok(Route { interface, source, mtu, interface_mtu: mtu, kind })
     }
 
@@ -238,11 +251,16 @@ impl Net {
     }
 
     /// The hops that a packet may go to `destination` if its socket says nothing of them.
-    pub fn default_hops(&mut self, destination: IpAddr, _interface: Option<InterfaceId>) -> u8 {
-        match destination {
-            IpAddr::V4(_) => self.settings.ip_default_ttl,
-            IpAddr::V6(_) => self.settings.ipv6_hop_limit,
+    pub fn default_hops(&mut self, destination: IpAddr, interface: Option<InterfaceId>) -> u8 {
+        if destination.is_ipv4() {
+            return self.settings.ip_default_ttl;
         }
+        // What the link's routers say (RFC 4861 §6.3.4), else the setting.
+        let said = match self.route(destination, interface) {
+            Ok(route) => self.interface(route.interface).and_then(|at| at.routers.hop_limit),
+            Err(_) => None,
+        };
+        said.unwrap_or(self.settings.ipv6_hop_limit)
     }
 
     /// Whether `address` is the limited broadcast address, a directed one of an interface, or a multicast address.
@@ -264,9 +282,15 @@ impl Net {
         if let Some(broadcast) = cidr.broadcast() {
             *self.broadcasts.entry(broadcast).or_insert(0) += 1;
         }
-        if interface != InterfaceId::LOOPBACK {
-            let source = Some(cidr.address);
-            self.routes.add(RouteEntry { destination: cidr, gateway: None, interface, metric: 0, source });
+        // Of addresses made by RFC 4862 the routers say what is on the link (RFC 5942 §4); of static ones their prefix does.
+        let connected = interface != InterfaceId::LOOPBACK && !at.slaac.has_global(cidr.address);
+        if connected {
+            // Of several IPv6 addresses in one prefix the rules choose (`select.rs`).
+            let source = cidr.address.is_ipv4().then_some(cidr.address);
+            let entry = RouteEntry { destination: cidr, gateway: None, interface, metric: 0, source };
+            if source.is_some() || !self.routes.has(cidr, interface) {
+                self.routes.add(entry);
+            }
         }
         self.destinations.clear();
     }
@@ -280,7 +304,14 @@ impl Net {
         if let Some(broadcast) = cidr.broadcast() {
             release(&mut self.broadcasts, broadcast);
         }
-        self.routes.remove(cidr, |e| e.interface == interface && e.gateway.is_none() && e.source == Some(cidr.address));
+        let source = cidr.address.is_ipv4().then_some(cidr.address);
+        let others = self.interface(interface).is_some_and(|at| {
+            cidr.address.is_ipv6()
+                && at.addresses.iter().any(|a| (a.network(), a.prefix_len) == (cidr.network(), cidr.prefix_len))
+        });
+        if !others {
+            self.routes.remove(cidr, |e| e.interface == interface && e.gateway.is_none() && e.source == source);
+        }
         self.destinations.clear();
         true
     }

@@ -1,0 +1,334 @@
+//! Routers: what they advertise about a link, for as long as they say (RFC 4861 §6.3), and better first hops (§8.3).
+//!
+//! Each thing learnt is a route in the table like any other, with a metric behind those that the owner set: default routers by their
+//! preference (RFC 4191 §3), prefixes on the link, routes (RFC 4191 §2.3) and redirected destinations. A router that does not answer is put behind the others
+//! (§6.3.6); of several such the one that was tried last comes last, so that each is tried in turn. All lists are bounded: who can advertise
+//! without end fills them with nothing that lasts.
+
+use core::net::{IpAddr, Ipv6Addr};
+use core::time::Duration;
+
+use wireway_packet::Instant;
+use wireway_wire::ndp_options::FOREVER;
+use wireway_wire::{NdpOption, NdpOptions, Redirect, RouterAdvertisementFields, RouterPreference};
+
+use super::ipv6::MIN_MTU;
+use super::{Net, RouteEntry};
+use crate::InterfaceId;
+use crate::interface::Cidr;
+use crate::timer::{Timer, TimerKey};
+
+/// Routes learnt on one interface, at most: default routers, prefixes and other routes together.
+const ROUTES: usize = 64;
+/// Redirected destinations, at most: the oldest make room.
+const REDIRECTS: usize = 64;
+/// Name servers, at most (RFC 8106 §5.3.1 asks for three at least).
+const NAME_SERVERS: usize = 8;
+/// How long a redirect holds if nothing else ends it.
+const REDIRECT_TIME: Duration = Duration::from_secs(600);
+/// Behind those of the owner, which have 0 by default, and as Linux's.
+const PREFIX_METRIC: u32 = 256;
+const ROUTER_METRIC: u32 = 1024;
+/// What a router that does not answer has in addition.
+const UNREACHABLE: u32 = 16;
+
+// RFC 4861 §10, RFC 7559 §2.
+const SOLICITATION_DELAY: Duration = Duration::from_secs(1);
+const SOLICITATION_INTERVAL: Duration = Duration::from_secs(4);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// A route that was learnt.
+#[derive(Debug)]
+struct Learnt {
+    entry: RouteEntry,
+    until: Instant,
+    redirect: bool,
+}
+
+/// What the routers of an interface's link say.
+#[derive(Debug, Default)]
+pub(crate) struct Routers {
+    pub hop_limit: Option<u8>,
+    pub reachable_time: Option<Duration>,
+    pub retrans_time: Option<Duration>,
+    pub mtu: Option<u16>,
+    routes: Vec<Learnt>,
+    name_servers: Vec<(Ipv6Addr, Instant)>,
+    /// The next router solicitation, and the time to the one after.
+    solicit_at: Option<Instant>,
+    interval: Duration,
+    timer: Timer,
+}
+
+impl Routers {
+    fn next_at(&self) -> Option<Instant> {
+        let routes = self.routes.iter().map(|learnt| learnt.until);
+        let servers = self.name_servers.iter().map(|&(_, until)| until);
+        let ends = routes.chain(servers).filter(|&at| at != Instant::FAR_FUTURE).min();
+        [ends, self.solicit_at].into_iter().flatten().min()
+    }
+}
+
+/// When a lifetime of so many seconds ends.
+pub(super) fn end_of(now: Instant, seconds: u32) -> Instant {
+    if seconds == FOREVER { Instant::FAR_FUTURE } else { now + Duration::from_secs(seconds.into()) }
+}
+
+fn metric_of(preference: RouterPreference) -> u32 {
+    ROUTER_METRIC
+        + match preference {
+            RouterPreference::High => 0,
+            RouterPreference::Medium => 1,
+            RouterPreference::Low => 2,
+        }
+}
+
+impl Net {
+    fn routers(&mut self, interface: InterfaceId) -> Option<&mut Routers> {
+        self.interfaces.get_mut(usize::from(interface.0)).map(|at| &mut at.routers)
+    }
+
+    /// Starts to look for routers, if the interface configures itself (RFC 4861 §6.3.7).
+    pub(super) fn solicit_routers(&mut self, now: Instant, interface: InterfaceId) {
+        if !self.interface(interface).is_some_and(|at| at.autoconf) {
+            return;
+        }
+        let delay = SOLICITATION_DELAY * self.rng.below(1024) / 1024;
+        let Some(routers) = self.routers(interface) else { return };
+        routers.solicit_at = Some(now + delay);
+        routers.interval = SOLICITATION_INTERVAL;
+        self.arm_autoconf(interface);
+    }
+
+    pub(super) fn arm_autoconf(&mut self, interface: InterfaceId) {
+        let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
+        match [at.routers.next_at(), at.slaac.next_at()].into_iter().flatten().min() {
+            Some(next) => self.timers.arm(&mut at.routers.timer, next, TimerKey::Autoconf { interface: interface.0 }),
+            None => self.timers.disarm(&mut at.routers.timer),
+        }
+    }
+
+    /// Asks for routers if it is time, and ends what is over.
+    pub(super) fn on_autoconf_timer(&mut self, now: Instant, interface: InterfaceId) {
+        let Some(routers) = self.routers(interface) else { return };
+        routers.name_servers.retain(|&(_, until)| until > now);
+        let solicit = routers.solicit_at.is_some_and(|at| at <= now);
+        if solicit {
+            // RFC 7559 §2: less and less often, for as long as no router answers.
+            routers.solicit_at = Some(now + routers.interval);
+            routers.interval = (routers.interval * 2).min(LONGEST_INTERVAL);
+        }
+        self.forget_routes(interface, |learnt| learnt.until <= now);
+        if solicit {
+            self.send_router_solicitation(now, interface);
+        }
+        self.expire_addresses(now, interface);
+        self.arm_autoconf(interface);
+    }
+
+    /// Removes learnt routes.
+    fn forget_routes(&mut self, interface: InterfaceId, over: impl Fn(&Learnt) -> bool) {
+        let Some(routers) = self.routers(interface) else { return };
+        let removed: Vec<Learnt> = routers.routes.extract_if(.., |learnt| over(learnt)).collect();
+        for learnt in &removed {
+            self.routes.remove(learnt.entry.destination, |old| *old == learnt.entry);
+        }
+        if !removed.is_empty() {
+            self.destinations.clear();
+        }
+    }
+
+    /// Learns a route, or what is new of it; one that is over is forgotten. A full list takes nothing new.
+    fn learn_route(&mut self, now: Instant, entry: RouteEntry, until: Instant, redirect: bool) {
+        let interface = entry.interface;
+        let same = |learnt: &Learnt| {
+            let old = &learnt.entry;
+            (old.destination, old.gateway, learnt.redirect) == (entry.destination, entry.gateway, redirect)
+        };
+        let Some(routers) = self.routers(interface) else { return };
+        let count = routers.routes.iter().filter(|learnt| learnt.redirect == redirect).count();
+        if let Some(known) = routers.routes.iter_mut().find(|learnt| same(learnt)) {
+            let unreachable = known.entry.metric >= ROUTER_METRIC + UNREACHABLE;
+            if until > now && !unreachable && known.entry.metric == entry.metric {
+                known.until = until;
+                return;
+            }
+            self.forget_routes(interface, same);
+        } else if count >= ROUTES && !redirect {
+            return;
+        }
+        if until <= now {
+            return;
+        }
+        self.routes.add(entry);
+        self.destinations.clear();
+        let Some(routers) = self.routers(interface) else { return };
+        routers.routes.push(Learnt { entry, until, redirect });
+        if redirect && count >= REDIRECTS {
+            let oldest = routers.routes.iter().find(|learnt| learnt.redirect).map(|learnt| learnt.entry);
+            self.forget_routes(interface, |learnt| learnt.redirect && Some(learnt.entry) == oldest);
+        }
+    }
+
+    /// A router advertisement (RFC 4861 §6.3.4). False if it is not for us.
+    pub(super) fn router_advertised(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        router: Ipv6Addr,
+        fields: &RouterAdvertisementFields,
+        options: NdpOptions<'_>,
+    ) -> bool {
+        let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return false };
+        if !at.autoconf {
+            return false;
+        }
+        let link_mtu = at.mtu;
+        let routers = &mut at.routers;
+        // Zero says nothing.
+        let millis = |n: u32| (n > 0).then(|| Duration::from_millis(n.into()));
+        routers.hop_limit = Some(fields.hop_limit).filter(|&n| n > 0).or(routers.hop_limit);
+        routers.reachable_time = millis(fields.reachable_time).or(routers.reachable_time);
+        routers.retrans_time = millis(fields.retransmit_time).or(routers.retrans_time);
+        if fields.lifetime > 0 {
+            routers.solicit_at = None;
+        }
+        if let Some(mac) = options.source_link_layer().filter(|mac| mac.is_unicast()) {
+            self.learn_neighbour(now, interface, router.into(), mac, false, true);
+        }
+        self.neighbour_is_router(interface, router.into());
+        let by_router = |destination, metric| RouteEntry {
+            destination,
+            gateway: Some(router.into()),
+            interface,
+            metric,
+            source: None,
+        };
+        let everywhere = Cidr { address: Ipv6Addr::UNSPECIFIED.into(), prefix_len: 0 };
+        let metric = metric_of(fields.preference);
+        self.learn_route(now, by_router(everywhere, metric), end_of(now, fields.lifetime.into()), false);
+        for option in options {
+            match option {
+                NdpOption::Prefix(prefix) => {
+                    let network = Cidr { address: prefix.prefix().into(), prefix_len: prefix.prefix_len() };
+                    if prefix.on_link() && !prefix.prefix().is_unicast_link_local() {
+                        let metric = PREFIX_METRIC;
+                        let entry = RouteEntry { destination: network, gateway: None, interface, metric, source: None };
+                        self.learn_route(now, entry, end_of(now, prefix.valid()), false);
+                    }
+                    if prefix.autonomous() {
+                        self.prefix_for_addresses(now, interface, prefix);
+                    }
+                }
+                // RFC 4191 §2.3; that of all destinations replaces what the header says.
+                NdpOption::Route(route) => {
+                    let network = Cidr { address: route.prefix.into(), prefix_len: route.prefix_len };
+                    let entry = by_router(network, metric_of(route.preference));
+                    self.learn_route(now, entry, end_of(now, route.lifetime), false);
+                }
+                NdpOption::Mtu(mtu) => {
+                    let mtu = u16::try_from(mtu).ok().filter(|&mtu| mtu >= MIN_MTU && u32::from(mtu) <= link_mtu);
+                    if let (Some(mtu), Some(routers)) = (mtu, self.routers(interface))
+                        && routers.mtu.replace(mtu) != Some(mtu)
+                    {
+                        self.destinations.clear();
+                    }
+                }
+                NdpOption::DnsServers(servers) => {
+                    let until = end_of(now, servers.lifetime);
+                    let Some(routers) = self.routers(interface) else { continue };
+                    for server in servers.servers() {
+                        let full = routers.name_servers.len() >= NAME_SERVERS;
+                        match routers.name_servers.iter_mut().find(|(old, _)| *old == server) {
+                            Some((_, old)) => *old = until,
+                            None if full => {}
+                            None => routers.name_servers.push((server, until)),
+                        }
+                    }
+                    // RFC 8106 §5.1: a lifetime of 0 ends them.
+                    routers.name_servers.retain(|&(_, until)| until > now);
+                }
+                _ => {}
+            }
+        }
+        self.arm_autoconf(interface);
+        true
+    }
+
+    /// A redirect (RFC 4861 §8.3): believed if it comes from the present first hop.
+    pub(super) fn redirected(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        router: Ipv6Addr,
+        redirect: &Redirect,
+        mac: Option<wireway_wire::MacAddr>,
+    ) -> bool {
+        let (target, destination) = (redirect.target(), redirect.destination());
+        let first_hop = self.destination(destination.into(), None).map(|d| (d.route.interface, d.next_hop));
+        let from_first_hop = first_hop == Ok((interface, router.into()));
+        if !self.settings.ipv6_accept_redirects || !from_first_hop {
+            return false;
+        }
+        if let Some(mac) = mac.filter(|mac| mac.is_unicast()) {
+            self.learn_neighbour(now, interface, target.into(), mac, false, true);
+        }
+        let on_link = target == destination;
+        if !on_link {
+            self.neighbour_is_router(interface, target.into());
+        }
+        let network = Cidr { address: destination.into(), prefix_len: 128 };
+        // An earlier word about this destination no longer holds.
+        self.forget_routes(interface, |learnt| learnt.redirect && learnt.entry.destination == network);
+        let gateway = (!on_link).then_some(IpAddr::V6(target));
+        let entry = RouteEntry { destination: network, gateway, interface, metric: PREFIX_METRIC, source: None };
+        self.learn_route(now, entry, now + REDIRECT_TIME, true);
+        self.arm_autoconf(interface);
+        true
+    }
+
+    /// A neighbour answers, or does not: routes by it are put where they belong (RFC 4861 §6.3.6), and redirects to one that does not are forgotten
+    /// (§7.3.3).
+    pub(super) fn router_reachability(&mut self, interface: InterfaceId, neighbour: IpAddr, reachable: bool) {
+        let Some(routers) = self.routers(interface) else { return };
+        let by = |learnt: &Learnt| {
+            let hop = learnt.entry.gateway.unwrap_or(learnt.entry.destination.address);
+            hop == neighbour && (learnt.entry.gateway.is_some() || learnt.redirect)
+        };
+        if !routers.routes.iter().any(by) {
+            return;
+        }
+        if !reachable {
+            self.forget_routes(interface, |learnt| learnt.redirect && by(learnt));
+        }
+        let Net { interfaces, routes, destinations, .. } = self;
+        let Some(at) = interfaces.get_mut(usize::from(interface.0)) else { return };
+        for learnt in at.routers.routes.iter_mut().filter(|learnt| by(learnt) && !learnt.redirect) {
+            let behind = learnt.entry.metric >= ROUTER_METRIC + UNREACHABLE;
+            if behind || !reachable {
+                routes.remove(learnt.entry.destination, |old| *old == learnt.entry);
+                learnt.entry.metric = match (behind, reachable) {
+                    (true, true) => learnt.entry.metric - UNREACHABLE,
+                    (false, false) => learnt.entry.metric + UNREACHABLE,
+                    _ => learnt.entry.metric,
+                };
+                routes.add(learnt.entry);
+                destinations.clear();
+            }
+        }
+    }
+
+    /// A neighbour that was a router says that it is none (RFC 4861 §7.2.5).
+    pub(super) fn forget_router(&mut self, _now: Instant, interface: InterfaceId, router: IpAddr) {
+        self.forget_routes(interface, |learnt| learnt.entry.gateway == Some(router));
+        self.arm_autoconf(interface);
+    }
+
+    /// Name servers that routers advertised, of each interface (RFC 8106).
+    pub fn name_servers(&self) -> Vec<(InterfaceId, Ipv6Addr)> {
+        self.interfaces
+            .iter()
+            .flat_map(|at| at.routers.name_servers.iter().map(|&(server, _)| (at.id, server)))
+            .collect()
+    }
+}

@@ -1,0 +1,304 @@
+//! Addresses that a host makes itself (RFC 4862): link-local ones, one in each prefix that routers advertise for it, and temporary ones.
+//!
+//! The interface identifier is a keyed hash of prefix, interface and secret (RFC 7217): the same whenever the host comes back to a network, and
+//! of no use to whoever wants to follow it to another. Of a conflict another try makes another one. Temporary addresses (RFC 8981) have
+//! random identifiers, and successors in time.
+
+use core::net::{IpAddr, Ipv6Addr};
+use core::time::Duration;
+
+use siphasher::sip::SipHasher24;
+use wireway_packet::Instant;
+use wireway_wire::PrefixInformation;
+
+use super::Net;
+use super::router::end_of;
+use crate::InterfaceId;
+use crate::interface::Cidr;
+
+/// Prefixes that addresses are made of, at most.
+const PREFIXES: usize = 16;
+/// Tries in a row for one address (RFC 7217 §7, RFC 8981 §3.8).
+const TRIES: u8 = 3;
+/// A lifetime that an advertisement cannot shorten further (RFC 4862 §5.5.3 (e)).
+const TWO_HOURS: Duration = Duration::from_secs(7200);
+/// How long before a temporary address is deprecated its successor is made (RFC 8981 §3.8).
+const REGEN_ADVANCE: Duration = Duration::from_secs(5);
+/// The interface identifier's bits on Ethernet (RFC 2464 §4).
+const PREFIX_LEN: u8 = 64;
+
+/// An address that was made here.
+#[derive(Debug)]
+struct Made {
+    address: Ipv6Addr,
+    /// The network, with its prefix length.
+    prefix: Ipv6Addr,
+    temporary: bool,
+    /// Conflicts that there were (RFC 7217's DAD_Counter).
+    conflicts: u8,
+    preferred_until: Instant,
+    valid_until: Instant,
+    deprecated: bool,
+    /// A temporary one that has a successor.
+    succeeded: bool,
+    /// When a temporary one was made.
+    since: Instant,
+}
+
+/// The addresses that an interface made.
+#[derive(Debug, Default)]
+pub(crate) struct Slaac {
+    made: Vec<Made>,
+}
+
+impl Slaac {
+    fn find(&self, address: Ipv6Addr) -> Option<&Made> {
+        self.made.iter().find(|made| made.address == address)
+    }
+
+    /// Whether the address is one that new connections should not use (RFC 4862 §5.5.4).
+    pub fn is_deprecated(&self, address: Ipv6Addr) -> bool {
+        self.find(address).is_some_and(|made| made.deprecated)
+    }
+
+    pub fn is_temporary(&self, address: Ipv6Addr) -> bool {
+        self.find(address).is_some_and(|made| made.temporary)
+    }
+
+    /// Whether the address was made of an advertised prefix.
+    pub fn has_global(&self, address: IpAddr) -> bool {
+        matches!(address, IpAddr::V6(ip) if !ip.is_unicast_link_local() && self.find(ip).is_some())
+    }
+
+    /// Until when the address is preferred and valid, if it was made here.
+    pub fn lifetimes(&self, address: Ipv6Addr) -> Option<(Instant, Instant)> {
+        self.find(address).map(|made| (made.preferred_until, made.valid_until))
+    }
+
+    /// When something ends next.
+    pub fn next_at(&self) -> Option<Instant> {
+        let ends = self.made.iter().flat_map(|made| {
+            let preferred = (!made.deprecated).then_some(made.preferred_until);
+            let early =
+                Instant::from_nanos(made.preferred_until.as_nanos().saturating_sub(REGEN_ADVANCE.as_nanos() as u64));
+            let succeed = (made.temporary && !made.succeeded && !made.deprecated).then_some(early);
+            [preferred, succeed, Some(made.valid_until)]
+        });
+        ends.flatten().filter(|&at| at != Instant::FAR_FUTURE).min()
+    }
+}
+
+/// Whether an identifier is kept for other uses (RFC 5453): anycast addresses of subnet's routers, and others of IANA's.
+fn is_reserved(id: u64) -> bool {
+    matches!(id, 0 | 0x0200_5eff_fe00_0000..=0x0200_5eff_feff_ffff | 0xfdff_ffff_ffff_ff80..=0xfdff_ffff_ffff_ffff)
+}
+
+fn join(prefix: Ipv6Addr, id: u64) -> Ipv6Addr {
+    Ipv6Addr::from_bits(prefix.to_bits() & !u128::from(u64::MAX) | u128::from(id))
+}
+
+impl Net {
+    /// The stable address in a prefix after so many conflicts (RFC 7217 §5). Net_Iface is the interface's name and MAC address.
+    fn stable_address(&self, interface: InterfaceId, prefix: Ipv6Addr, conflicts: u8) -> Option<Ipv6Addr> {
+        let at = self.interface(interface)?;
+        let secret = self.settings.ipv6_stable_secret.unwrap_or(self.stable_secret);
+        let hash = SipHasher24::new_with_key(&secret);
+        let mac = at.mac()?;
+        let id = (0u8..=255).find_map(|reserved| {
+            let network = (prefix.to_bits() >> 64) as u64;
+            let input = [&network.to_be_bytes()[..], &mac.0, &[conflicts, reserved], at.name.as_bytes()].concat();
+            Some(hash.hash(&input)).filter(|&id| !is_reserved(id))
+        })?;
+        Some(join(prefix, id))
+    }
+
+    fn random_address(&mut self, prefix: Ipv6Addr) -> Ipv6Addr {
+        // Reserved ones are so few that one draw more is enough.
+        let id = self.rng.next_u64();
+        join(prefix, if is_reserved(id) { self.rng.next_u64() } else { id })
+    }
+
+    /// Gives an interface its link-local address, if it can have one and has none.
+    pub(super) fn ensure_link_local(&mut self, now: Instant, interface: InterfaceId) {
+        let Some(at) = self.interface(interface) else { return };
+        let has = at.v6_addresses().any(|address| address.is_unicast_link_local());
+        let prefix = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
+        if !has && let Some(address) = self.stable_address(interface, prefix, 0) {
+            self.make(now, interface, prefix, address, (Instant::FAR_FUTURE, Instant::FAR_FUTURE), None);
+        }
+    }
+
+    /// Notes an address that was made, and claims it. `temporary`: since when there are temporary ones in its place.
+    fn make(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        prefix: Ipv6Addr,
+        address: Ipv6Addr,
+        (preferred_until, valid_until): (Instant, Instant),
+        temporary: Option<Instant>,
+    ) {
+        let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
+        at.slaac.made.push(Made {
+            address,
+            prefix,
+            temporary: temporary.is_some(),
+            conflicts: 0,
+            preferred_until,
+            valid_until,
+            deprecated: preferred_until <= now,
+            succeeded: false,
+            since: temporary.unwrap_or(now),
+        });
+        self.claim_made(now, interface, address);
+    }
+
+    fn claim_made(&mut self, now: Instant, interface: InterfaceId, address: Ipv6Addr) {
+        let cidr = Cidr { address: address.into(), prefix_len: PREFIX_LEN };
+        if self.claim(now, interface, cidr, true).is_err()
+            && let Some(at) = self.interfaces.get_mut(usize::from(interface.0))
+        {
+            at.slaac.made.retain(|made| made.address != address);
+        }
+        self.arm_autoconf(interface);
+    }
+
+    /// Another station has an address that was being probed: one that was made here is made anew, a few times (RFC 7217 §6, RFC 8981 §3.4).
+    pub(super) fn address_is_taken(&mut self, now: Instant, interface: InterfaceId, address: Ipv6Addr) {
+        let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
+        let Some(index) = at.slaac.made.iter().position(|made| made.address == address) else { return };
+        let made = &mut at.slaac.made[index];
+        made.conflicts += 1;
+        let (conflicts, prefix, temporary) = (made.conflicts, made.prefix, made.temporary);
+        let next = match temporary {
+            true => Some(self.random_address(prefix)),
+            false => self.stable_address(interface, prefix, conflicts),
+        };
+        let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
+        match next.filter(|_| conflicts < TRIES) {
+            Some(next) => {
+                if let Some(made) = at.slaac.made.get_mut(index) {
+                    made.address = next;
+                }
+                self.claim_made(now, interface, next);
+            }
+            None => {
+                at.slaac.made.remove(index);
+            }
+        }
+    }
+
+    /// A prefix that addresses may be made of was advertised (RFC 4862 §5.5.3).
+    pub(super) fn prefix_for_addresses(&mut self, now: Instant, interface: InterfaceId, prefix: &PrefixInformation) {
+        let network = prefix.prefix();
+        let fits = prefix.prefix_len() == PREFIX_LEN && prefix.preferred() <= prefix.valid();
+        if !fits || network.is_unicast_link_local() || network.is_multicast() {
+            return;
+        }
+        let (preferred, valid) = (end_of(now, prefix.preferred()), end_of(now, prefix.valid()));
+        let temporaries = self.settings.ipv6_use_tempaddr > 0;
+        let (limit_preferred, limit_valid) =
+            (self.settings.ipv6_temp_preferred_lifetime, self.settings.ipv6_temp_valid_lifetime);
+        let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
+        let mut has_stable = false;
+        for made in at.slaac.made.iter_mut().filter(|made| made.prefix == network) {
+            has_stable |= !made.temporary;
+            // (e): the rest of two hours, or less, is not shortened by anybody who can send an advertisement.
+            let rest = made.valid_until.since(now);
+            made.valid_until = if valid.since(now) > TWO_HOURS || valid > made.valid_until {
+                valid
+            } else if rest <= TWO_HOURS {
+                made.valid_until
+            } else {
+                now + TWO_HOURS
+            };
+            made.preferred_until = preferred.min(made.valid_until);
+            if made.temporary {
+                // RFC 8981 §3.4 (1): never longer than since they were made.
+                made.valid_until = made.valid_until.min(made.since + limit_valid);
+                made.preferred_until = made.preferred_until.min(made.since + limit_preferred);
+            }
+            made.deprecated = made.preferred_until <= now;
+        }
+        let prefixes = at.slaac.made.iter().filter(|made| !made.temporary).count();
+        self.destinations.clear();
+        if !has_stable && prefix.valid() > 0 && prefixes <= PREFIXES {
+            if let Some(address) = self.stable_address(interface, network, 0) {
+                self.make(now, interface, network, address, (preferred, valid), None);
+            }
+            if temporaries {
+                self.make_temporary(now, interface, network, preferred, valid);
+            }
+        }
+        self.arm_autoconf(interface);
+    }
+
+    /// Makes a temporary address (RFC 8981 §3.4).
+    fn make_temporary(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        prefix: Ipv6Addr,
+        preferred: Instant,
+        valid: Instant,
+    ) {
+        // DESYNC_FACTOR, so that hosts do not change in step: up to two fifths of the lifetime (§3.8).
+        let lifetime = self.settings.ipv6_temp_preferred_lifetime;
+        let desync = lifetime * 2 / 5 * self.rng.below(1024) / 1024;
+        let preferred = preferred.min(now + (lifetime - desync));
+        let valid = valid.min(now + self.settings.ipv6_temp_valid_lifetime);
+        // (4): not if it would need a successor at once.
+        if preferred > now + REGEN_ADVANCE {
+            let address = self.random_address(prefix);
+            self.make(now, interface, prefix, address, (preferred, valid), Some(now));
+        }
+    }
+
+    /// Ends what is over.
+    pub(super) fn expire_addresses(&mut self, now: Instant, interface: InterfaceId) {
+        let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
+        let mut successors = Vec::new();
+        let mut changed = false;
+        for made in &mut at.slaac.made {
+            if made.temporary && !made.succeeded && made.preferred_until <= now + REGEN_ADVANCE {
+                made.succeeded = true;
+                successors.push(made.prefix);
+            }
+            if !made.deprecated && made.preferred_until <= now {
+                made.deprecated = true;
+                changed = true;
+            }
+        }
+        let over: Vec<Ipv6Addr> =
+            at.slaac.made.iter().filter(|made| made.valid_until <= now).map(|made| made.address).collect();
+        let stable = |prefix| at.slaac.made.iter().find(|m| m.prefix == prefix && !m.temporary);
+        let successors: Vec<_> = successors
+            .into_iter()
+            .filter_map(|prefix| stable(prefix).map(|m| (prefix, m.preferred_until, m.valid_until)))
+            .collect();
+        for address in over {
+            let cidr = Cidr { address: address.into(), prefix_len: PREFIX_LEN };
+            let _ = self.disclaim(interface, cidr);
+            if let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) {
+                at.slaac.made.retain(|made| made.address != address);
+            }
+        }
+        for (prefix, preferred, valid) in successors {
+            self.make_temporary(now, interface, prefix, preferred, valid);
+        }
+        if changed {
+            self.destinations.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_identifiers() {
+        assert!(is_reserved(0) && is_reserved(0x0200_5eff_fe00_5213) && is_reserved(0xfdff_ffff_ffff_ff80));
+        assert!(!is_reserved(1) && !is_reserved(0xfdff_ffff_ffff_ff7f));
+    }
+}
