@@ -84,6 +84,7 @@ fn add(engine: &mut Engine, nic: impl Nic + 'static, address: [u8; 4], service: 
         queue_limit: 1000,
         any_destination: false,
         probe: false,
+        autoconf: false,
     };
     let interface = host.add_interface(engine.now(), config).unwrap();
     let node = engine.add_node(host, service);

@@ -266,6 +266,7 @@ impl Source {
             queue_limit: 100,
             any_destination: false,
             probe: false,
+            autoconf: false,
         };
         let added = engine.with(node, |_: &mut Script, cx| cx.host.add_interface(cx.now, config));
         let interface = added.unwrap().unwrap();
