@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use wireway::stack::Cidr;
 use wireway::wire::MacAddr;
 
+use crate::address::Address;
+
 /// Runs any program, unmodified, on a TCP/IP stack in user space.
 #[derive(Parser, Debug)]
 #[command(name = "wireway", version, arg_required_else_help = true)]
@@ -31,6 +33,7 @@ Examples:
   wireway run --capture page.pcapng -- ./static-go-binary
   wireway run --publish 8080:80 -- nginx -g 'daemon off;'
   wireway run --net tap=way0 --address 10.0.0.4/24 -- ./server -a 10.0.0.4
+  wireway run --net tap=way0 --address dhcp -- curl http://example.com/
   wireway run --net link=cable -- nc -l 5000           and, in another terminal,
   wireway run --net link=cable -- nc 10.0.3.1 5000
 
@@ -43,17 +46,17 @@ pub struct RunArgs {
     #[arg(long, value_name = "NET", default_value = "gateway")]
     pub net: Net,
 
-    /// The program's address and prefix length; may be repeated for the other family [default: 10.0.2.15/24 and
+    /// The program's address and prefix length, or dhcp; may be repeated for the other family [default: 10.0.2.15/24 and
     /// fd00:10:0:2::15/64; on a tap 10.0.0.4/24; on a link 10.0.3.1/24, .2]
-    #[arg(long, value_name = "CIDR", value_parser = parse_cidr)]
-    pub address: Vec<Cidr>,
+    #[arg(long, value_name = "CIDR|dhcp")]
+    pub address: Vec<Address>,
 
     /// The router for all else, one a family; on the gateway net also this machine's loopback [default: .2 and ::2; on a
     /// tap or link none]
     #[arg(long, value_name = "ADDR", value_parser = parse_gateway)]
     pub gateway: Vec<IpAddr>,
 
-    /// The resolver to ask [default: the machine's own; on a tap or link none]
+    /// The resolver to ask [default: the machine's own; on a tap or link the one that DHCP names, or none]
     #[arg(long, value_name = "ADDR")]
     pub dns: Option<IpAddr>,
 
@@ -94,6 +97,21 @@ pub struct RunArgs {
     pub program: Vec<OsString>,
 }
 
+impl RunArgs {
+    /// The addresses that were given.
+    pub fn addresses(&self) -> impl Iterator<Item = Cidr> {
+        self.address.iter().filter_map(|address| match address {
+            Address::Static(cidr) => Some(*cidr),
+            Address::Dhcp => None,
+        })
+    }
+
+    /// Whether a DHCP server is to be asked.
+    pub fn dhcp(&self) -> bool {
+        self.address.contains(&Address::Dhcp)
+    }
+}
+
 /// The network that a program is attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Net {
@@ -116,33 +134,6 @@ impl FromStr for Net {
             _ => Err("give gateway, tap=NAME or link=NAME".into()),
         }
     }
-}
-
-fn parse_cidr(text: &str) -> Result<Cidr, String> {
-    let usage = "give an address and a prefix length, such as 10.0.0.4/24 or fd00::4/64";
-    let (address, len) = text.split_once('/').ok_or(usage)?;
-    let address: IpAddr = address.parse().map_err(|_| usage)?;
-    let prefix_len: u8 = len.parse().map_err(|_| usage)?;
-    let (family, longest) = if address.is_ipv4() { ("IPv4", 32) } else { ("IPv6", 128) };
-    if !(1..=longest).contains(&prefix_len) {
-        return Err(format!("the prefix length of an {family} address is 1 to {longest}"));
-    }
-    let of_all = match address {
-        IpAddr::V4(v4) => v4.is_broadcast(),
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().is_some(),
-    };
-    if address.is_unspecified() || address.is_multicast() || address.is_loopback() || of_all {
-        return Err(format!("{address} cannot be the address of an interface"));
-    }
-    let cidr = Cidr { address, prefix_len };
-    // On the shortest networks every address is a host's (RFC 3021, RFC 6164).
-    if prefix_len <= longest - 2 && address == cidr.network() {
-        return Err(format!("{address} is the network itself: give an address in it"));
-    }
-    if cidr.broadcast().map(IpAddr::V4) == Some(address) {
-        return Err(format!("{address} is the network's broadcast address"));
-    }
-    Ok(cidr)
 }
 
 fn parse_gateway(text: &str) -> Result<IpAddr, String> {
@@ -181,6 +172,7 @@ mod tests {
         assert!(run(&["--address", "10.0.0.0/31", "x"]).is_ok(), "RFC 3021: both addresses of a pair are hosts'");
         assert_eq!(run(&["--address", "10.0.0.4/24", "--address", "fd00::4/64", "x"]).unwrap().address.len(), 2);
         assert_eq!(run(&["--", "-x"]).unwrap().program, ["-x"]);
+        assert!(run(&["--address", "dhcp", "--address", "fd00::4/64", "x"]).unwrap().dhcp());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! time over the [`nic`]s.
 
 pub use wireway_attach as attach;
+pub use wireway_dhcp as dhcp;
 pub use wireway_engine as engine;
 pub use wireway_gateway as gateway;
 pub use wireway_lab as lab;

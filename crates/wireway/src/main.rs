@@ -1,7 +1,10 @@
 //! The command `wireway`.
 
+mod address;
 mod cli;
+mod lease;
 mod net;
+mod node;
 mod run;
 
 use std::process::ExitCode;

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use wireway::engine::Engine;
 use wireway::gateway::{Gateway, GatewayConfig, ResolvConf, Subnet};
 use wireway::nic::{End, MemoryConfig, Monitor, Monitored, Nic, ShmConfig, ShmNic, TapConfig, TapNic, pair};
-use wireway::stack::{Cidr, Features, InterfaceConfig};
+use wireway::packet::Instant;
+use wireway::stack::{Cidr, Features, Host, InterfaceConfig};
 use wireway::wire::MacAddr;
 
 use crate::cli::{Net, RunArgs};
@@ -21,6 +22,8 @@ const LINK_ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 3, 1), Ipv4Addr::new
 const PREFIX_LEN: u8 = 24;
 /// The gateway's network when nothing else was asked for.
 const SUBNETS: [Subnet; 1] = [Subnet::V4];
+/// RFC 1035 §4.2
+const DNS_PORT: u16 = 53;
 /// No link of IPv6 carries less (RFC 8200 §5).
 const LEAST_MTU_V6: u16 = 1280;
 
@@ -47,16 +50,38 @@ pub struct Dns {
     pub answered_by: Vec<IpAddr>,
 }
 
+impl Dns {
+    /// Questions for the machine's name servers go to the one of their family that answers here, or to the other.
+    pub fn redirect(&self, host: &mut Host) {
+        host.redirect(self.asked.iter().filter_map(|&server| {
+            let same = self.answered_by.iter().find(|a| a.is_ipv4() == server.is_ipv4());
+            let &instead = same.or(self.answered_by.first())?;
+            Some((server, SocketAddr::new(instead, DNS_PORT)))
+        }));
+    }
+
+    /// Looks whether the machine has other name servers by now.
+    pub fn follow(&mut self, host: &mut Host, now: Instant) {
+        if let Some(asked) = self.resolv_conf.changed(now) {
+            self.asked = asked;
+            self.redirect(host);
+        }
+    }
+}
+
 /// Makes what `args` ask for; the far end, if it is ours, becomes a node of `engine`.
 pub fn plan(engine: &mut Engine, args: &RunArgs, monitors: &[Rc<RefCell<dyn Monitor>>]) -> Result<Plan, Failure> {
     if !args.publish.is_empty() && args.net != Net::Gateway {
         return Err(Failure::own("--publish needs the gateway: on a TAP or a link the program is reached directly"));
     }
-    let mut asked = args.address.iter().map(|cidr| cidr.address).chain(args.gateway.iter().copied());
+    let mut asked = args.addresses().map(|cidr| cidr.address).chain(args.gateway.iter().copied());
     if args.mtu < LEAST_MTU_V6
         && let Some(v6) = asked.find(IpAddr::is_ipv6)
     {
         return Err(Failure::own(format!("{v6}: IPv6 needs an --mtu of at least {LEAST_MTU_V6} (RFC 8200 §5)")));
+    }
+    if args.dhcp() && args.addresses().any(|cidr| cidr.address.is_ipv4()) {
+        return Err(Failure::own("--address: dhcp or an IPv4 address, not both"));
     }
     let mac = match args.mac {
         Some(mac) => mac,
@@ -86,7 +111,7 @@ fn gateway(
     if mac == config.mac {
         config.mac.0[5] ^= 1;
     }
-    config.resolvers = args.dns.iter().map(|&address| SocketAddr::new(address, 53)).collect();
+    config.resolvers = args.dns.iter().map(|&address| SocketAddr::new(address, DNS_PORT)).collect();
     for publish in &args.publish {
         config.publish.push(publish.parse().map_err(|e| Failure::own(format!("--publish: {e}")))?);
     }
@@ -94,7 +119,7 @@ fn gateway(
     if let Some(other) = args.gateway.iter().find(|gateway| !families.contains(&gateway.is_ipv6())) {
         return Err(Failure::own(format!("--gateway {other}: the gateway's network has no address of this family")));
     }
-    let of_one = |v6| args.address.iter().filter(|cidr| cidr.address.is_ipv6() == v6).count() > 1;
+    let of_one = |v6| args.addresses().filter(|cidr| cidr.address.is_ipv6() == v6).count() > 1;
     if of_one(false) || of_one(true) {
         return Err(Failure::own("--address: the gateway's network has one address a family for the program"));
     }
@@ -112,10 +137,13 @@ fn gateway(
     let (near, far) = pair(memory);
     let node = engine.add_node(gateway.host, Box::new(gateway.service));
     engine.add_nic(node, gateway.interface, Box::new(far)).map_err(Failure::own)?;
+    // Of IPv4 the gateway's own DHCP server may tell.
+    let told = config.subnets.iter().filter(|s| s.gateway.is_ipv6() || !args.dhcp());
+    let (addresses, gateways) = told.map(|s| (s.program, s.gateway)).unzip();
     Ok(Plan {
-        interface: interface(args, mac, config.subnets.iter().map(|s| s.program).collect(), near.features()),
+        interface: interface(args, mac, addresses, near.features()),
         nic: watched(near, monitors),
-        gateways: config.subnets.iter().map(|s| s.gateway).collect(),
+        gateways,
         dns: Some(dns(config.subnets.iter().map(|s| s.dns).collect())),
         sending: Some(gateway.sending),
     })
@@ -125,7 +153,7 @@ fn gateway(
 fn subnet(args: &RunArgs, usual: &Subnet) -> Result<Subnet, Failure> {
     let v6 = usual.gateway.is_ipv6();
     let of_family = |address: &IpAddr| address.is_ipv6() == v6;
-    let program = args.address.iter().copied().find(|cidr| of_family(&cidr.address)).unwrap_or(usual.program);
+    let program = args.addresses().find(|cidr| of_family(&cidr.address)).unwrap_or(usual.program);
     let longest = if v6 { 125 } else { 29 };
     if program.prefix_len > longest {
         return Err(Failure::own(format!(
@@ -169,7 +197,7 @@ fn tap(args: &RunArgs, mac: MacAddr, name: &str, monitors: &[Rc<RefCell<dyn Moni
         interface: interface(args, mac, addresses, nic.features()),
         nic: watched(nic, monitors),
         gateways: args.gateway.clone(),
-        dns: args.dns.map(|server| dns(vec![server])),
+        dns: dns_beyond(args),
         sending: None,
     })
 }
@@ -185,17 +213,25 @@ fn link(args: &RunArgs, mac: MacAddr, name: &str, monitors: &[Rc<RefCell<dyn Mon
         interface: interface(args, mac, addresses, nic.features()),
         nic: watched(nic, monitors),
         gateways: args.gateway.clone(),
-        dns: args.dns.map(|server| dns(vec![server])),
+        dns: dns_beyond(args),
         sending: None,
     })
 }
 
+/// Name look-ups on a network that is not ours: answered by whom `--dns` says, or later by whom a lease names.
+fn dns_beyond(args: &RunArgs) -> Option<Dns> {
+    (args.dns.is_some() || args.dhcp()).then(|| dns(args.dns.into_iter().collect()))
+}
+
 /// What was asked for, or the usual one. The routers have to be their neighbours.
 fn addresses(args: &RunArgs, usual: Cidr) -> Result<Vec<Cidr>, Failure> {
-    let addresses = if args.address.is_empty() { vec![usual] } else { args.address.clone() };
+    let addresses = if args.address.is_empty() { vec![usual] } else { args.addresses().collect() };
     let link_local = |address| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
     let reached = |gateway| addresses.iter().any(|&own| is_host_beside(gateway, own)) || link_local(gateway);
     match args.gateway.iter().find(|&&gateway| !reached(gateway)) {
+        Some(far) if far.is_ipv4() && args.dhcp() => {
+            Err(Failure::own(format!("--gateway {far}: with --address dhcp the server names the router")))
+        }
         Some(far) => Err(Failure::own(format!("--gateway {far}: not an address of the program's network"))),
         None => Ok(addresses),
     }

@@ -3,21 +3,25 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
+use std::time::Duration;
 
 use wireway::attach::launch::{Command, LaunchError, launch};
 use wireway::attach::{Attach, inherited, signals::Signals};
-use wireway::engine::Engine;
+use wireway::engine::{Engine, NodeId};
 use wireway::nic::{Capture, Monitor, Trace};
 use wireway::stack::{Cidr, Host, InterfaceId, RouteEntry, Settings};
 
 use crate::FAILED;
 use crate::cli::RunArgs;
+use crate::lease::Dhcp;
 use crate::net;
+use crate::node::Node;
 
-/// RFC 1035 §4.2
-const DNS_PORT: u16 = 53;
+/// How long the message may take that gives an address back, and how often it is looked whether it has left.
+const RELEASE_WAIT: Duration = Duration::from_millis(500);
+const RELEASE_STEP: Duration = Duration::from_millis(2);
 
 /// Why the program was not run, and the exit status that says so.
 #[derive(Debug)]
@@ -69,30 +73,32 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         host.add_route(default_route(interface, gateway))
             .map_err(|e| Failure::own(format!("--gateway {gateway}: {e}")))?;
     }
-    if let Some(dns) = &plan.dns {
-        redirect(&mut host, &dns.asked, &dns.answered_by);
+    let dns = plan.dns.map(|dns| Rc::new(RefCell::new(dns)));
+    if let Some(dns) = &dns {
+        dns.borrow().redirect(&mut host);
     }
+    let dhcp = Dhcp::new(args, &mut host, now, interface, dns.as_ref())?;
+    let node = engine.add_node(host, Box::new(Node::new(dhcp)));
+    engine.add_nic(node, interface, plan.nic).map_err(Failure::own)?;
+    wait_for_address(&mut engine, node)?;
+
     withhold_sockets()?;
     let signals = Signals::take().map_err(Failure::own)?;
     let command = Command { arguments: args.program.clone(), isolate: args.isolate, ..Command::default() };
     let running = launch(&command, &signals)?;
     let mut service = Attach::new(running, signals).map_err(Failure::own)?;
-    if let Some(mut dns) = plan.dns {
-        service.before_lookup(move |host, now| {
-            if let Some(asked) = dns.resolv_conf.changed(now) {
-                redirect(host, &asked, &dns.answered_by);
-            }
-        });
+    if let Some(dns) = dns {
+        service.before_lookup(move |host, now| dns.borrow_mut().follow(host, now));
     }
     if let Some(sending) = plan.sending {
         service.wait_until(move || sending.get() == 0);
     }
-    let node = engine.add_node(host, Box::new(service));
-    engine.add_nic(node, interface, plan.nic).map_err(Failure::own)?;
+    engine.with(node, |node: &mut Node, cx| node.start(cx, service));
     let status = engine.run().map_err(Failure::own)?;
-    if let Some(reason) = engine.service::<Attach>(node).and_then(Attach::failure) {
+    if let Some(reason) = engine.service::<Node>(node).and_then(Node::failure) {
         eprintln!("wireway: {reason}: the program was ended");
     }
+    release_address(&mut engine, node)?;
 
     if let Some(capture) = capture {
         let counters = capture.borrow_mut().finish();
@@ -114,13 +120,28 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     Ok(u8::try_from(status).unwrap_or(FAILED))
 }
 
-/// Questions for the machine's name servers go to the one of their family that answers here, or to the other.
-fn redirect(host: &mut Host, asked: &[SocketAddr], answered_by: &[IpAddr]) {
-    host.redirect(asked.iter().filter_map(|&server| {
-        let same = answered_by.iter().find(|a| a.is_ipv4() == server.is_ipv4());
-        let &instead = same.or(answered_by.first())?;
-        Some((server, SocketAddr::new(instead, DNS_PORT)))
-    }));
+/// Runs the engine until the interface has an address, if it gets one by DHCP.
+fn wait_for_address(engine: &mut Engine, node: NodeId) -> Result<(), Failure> {
+    let is_waiting = |engine: &Engine| engine.service::<Node>(node).is_some_and(Node::is_waiting);
+    if is_waiting(engine) {
+        engine.run().map_err(Failure::own)?;
+        if let Some(reason) = engine.service::<Node>(node).and_then(Node::failure) {
+            return Err(Failure::own(reason));
+        }
+    }
+    Ok(())
+}
+
+/// Gives a leased address back: for as long as the message waits for the server's hardware address, but not for long.
+fn release_address(engine: &mut Engine, node: NodeId) -> Result<(), Failure> {
+    let mut waits = engine.with(node, |node: &mut Node, cx| node.release(cx)).unwrap_or(false);
+    let end = engine.now() + RELEASE_WAIT;
+    while waits && engine.now() < end {
+        let next = engine.now() + RELEASE_STEP;
+        engine.run_until(next).map_err(Failure::own)?;
+        waits = engine.host(node).is_some_and(|host| host.usage().neighbour_packets > 0);
+    }
+    Ok(())
 }
 
 fn capture(engine: &Engine, args: &RunArgs) -> Result<Option<Rc<RefCell<Capture>>>, Failure> {

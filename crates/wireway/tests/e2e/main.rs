@@ -11,7 +11,7 @@ macro_rules! in_every_setting {
     (as_every_user: [$($every:ident),* $(,)?], as_one_user: [$($one:ident),* $(,)?]) => {
         in_every_setting!(v4, v4_ordinary_user, crate::common::Family::V4, [$($every),*], [$($one),*]);
     };
-    ($name:ident, $ordinary:ident, $family:expr, [$($every:ident),*], [$($one:ident),*]) => {
+    ($name:ident, $ordinary:ident, $family:expr, [$($every:ident),* $(,)?], [$($one:ident),* $(,)?] $(,)?) => {
         mod $name {
             $(#[test]
             fn $every() {
@@ -41,6 +41,7 @@ mod capture;
 mod client;
 mod compiled;
 mod course;
+mod dhcp;
 mod dns;
 mod failure;
 mod hostile;

@@ -1,0 +1,127 @@
+//! `--address dhcp`: waits for a lease, tells of it, lets it configure the interface and the resolver, and renews it while the
+//! program runs.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use wireway::dhcp::{Client, ClientConfig, ClientEvent, Lease};
+use wireway::packet::Instant;
+use wireway::stack::{Host, InterfaceId, SocketId};
+
+use crate::cli::{Net, RunArgs};
+use crate::net::Dns;
+use crate::run::{Failure, random};
+
+/// How long nobody may answer before the program is given up: three questions (RFC 2131 §4.1).
+const PATIENCE: Duration = Duration::from_secs(15);
+/// A program that is about to start does not wait the seven seconds of RFC 5227 §2.1.1, but as long as systemd-networkd does.
+const PROBE_TIME: Duration = Duration::from_millis(200);
+
+/// A DHCP client, and what it has to tell the rest.
+pub struct Dhcp {
+    client: Client,
+    /// Whose answers go to programs that look names up, if the server is to say.
+    dns: Option<Rc<RefCell<Dns>>>,
+    /// The first lease is waited for, until then.
+    give_up_at: Option<Instant>,
+    network: String,
+}
+
+impl Dhcp {
+    /// A client as `args` ask for it, if they do.
+    pub fn new(
+        args: &RunArgs,
+        host: &mut Host,
+        now: Instant,
+        interface: InterfaceId,
+        dns: Option<&Rc<RefCell<Dns>>>,
+    ) -> Result<Option<Dhcp>, Failure> {
+        if !args.dhcp() {
+            return Ok(None);
+        }
+        let mut seed = [0; 32];
+        random(&mut seed)?;
+        host.settings_mut().address_probe_time = PROBE_TIME;
+        let client = Client::new(host, now, interface, ClientConfig::default(), seed)
+            .map_err(|e| Failure::own(format!("--address dhcp: {e}")))?;
+        let (network, named) = match &args.net {
+            Net::Gateway => ("the gateway's network".to_owned(), false),
+            Net::Tap(name) => (format!("the TAP interface {name}"), true),
+            Net::Link(name) => (format!("the link {name}"), true),
+        };
+        let dns = dns.filter(|_| named && args.dns.is_none()).cloned();
+        Ok(Some(Dhcp { client, dns, give_up_at: Some(now + PATIENCE), network }))
+    }
+
+    /// The socket whose events are the client's.
+    pub fn socket(&self) -> SocketId {
+        self.client.socket()
+    }
+
+    /// Whether there was no lease yet.
+    pub fn is_waiting(&self) -> bool {
+        self.give_up_at.is_some()
+    }
+
+    pub fn poll_at(&self) -> Option<Instant> {
+        self.client.poll_at().into_iter().chain(self.give_up_at).min()
+    }
+
+    /// Goes on, and tells what happened. The reason if the wait was in vain.
+    pub fn poll(&mut self, now: Instant, host: &mut Host) -> Result<(), String> {
+        self.client.poll(now, host);
+        while let Some(event) = self.client.next_event() {
+            match event {
+                ClientEvent::Bound(lease) => {
+                    self.give_up_at = None;
+                    eprintln!("wireway: {}", describe(&lease));
+                    if let Some(dns) = &self.dns {
+                        let mut dns = dns.borrow_mut();
+                        dns.answered_by = lease.dns.iter().copied().map(IpAddr::V4).collect();
+                        dns.redirect(host);
+                    }
+                }
+                ClientEvent::Conflict(address) => {
+                    eprintln!("wireway: {address} is another host's: it was declined, and another is asked for");
+                    // The client has to wait for ten seconds (RFC 2131 §3.1.5).
+                    self.give_up_at = self.give_up_at.map(|_| now + 2 * PATIENCE);
+                }
+                ClientEvent::Refused(address, reason) => {
+                    let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+                    eprintln!("wireway: the DHCP server refuses {address}{reason}: another address is asked for");
+                }
+                ClientEvent::Expired(address) => {
+                    eprintln!(
+                        "wireway: nobody has renewed the lease of {address}: it is no longer ours, and another is asked for"
+                    );
+                }
+            }
+        }
+        match self.give_up_at {
+            Some(at) if at <= now => Err(format!(
+                "no address by DHCP: no server on {} has answered; start one there (such as dnsmasq), or say the address: --address 10.0.0.4/24",
+                self.network
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the address back. Whether there is one.
+    pub fn release(mut self, now: Instant, host: &mut Host) -> bool {
+        let leased = self.client.lease().is_some();
+        self.client.release(now, host);
+        leased
+    }
+}
+
+fn describe(lease: &Lease) -> String {
+    let router = lease.router().map_or("no router".into(), |router| format!("router {router}"));
+    let dns = match &lease.dns[..] {
+        [] => "no DNS".into(),
+        servers => format!("DNS {}", servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
+    };
+    let time = lease.duration.map_or("for ever".into(), |time| format!("for {} s", time.as_secs()));
+    format!("address {}/{}, {router}, {dns}; leased {time} by {}", lease.ip(), lease.address.prefix_len, lease.server)
+}

@@ -1,0 +1,96 @@
+//! The program's node of the engine: first what configures its interface, then the program too.
+
+use wireway::attach::Attach;
+use wireway::engine::{Context, Interest, Service};
+use wireway::packet::Instant;
+use wireway::stack::{Event, InterfaceId};
+
+use crate::FAILED;
+use crate::lease::Dhcp;
+
+/// The service of the program's host.
+#[derive(Default)]
+pub struct Node {
+    attach: Option<Attach>,
+    dhcp: Option<Dhcp>,
+    /// Why there will be no program.
+    failure: Option<String>,
+}
+
+impl Node {
+    /// A node whose interface is told its address, or is not.
+    pub fn new(dhcp: Option<Dhcp>) -> Node {
+        Node { attach: None, dhcp, failure: None }
+    }
+
+    /// Whether the program has to wait for an address.
+    pub fn is_waiting(&self) -> bool {
+        self.dhcp.as_ref().is_some_and(Dhcp::is_waiting)
+    }
+
+    /// Why the wait was in vain, or the program was ended.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref().or(self.attach.as_ref().and_then(Attach::failure))
+    }
+
+    /// Serves a program from now on.
+    pub fn start(&mut self, cx: &mut Context<'_>, attach: Attach) {
+        self.attach.insert(attach).poll(cx);
+    }
+
+    /// Gives back what was leased. False if there is nothing that has to leave before the end.
+    pub fn release(&mut self, cx: &mut Context<'_>) -> bool {
+        self.dhcp.take().is_some_and(|dhcp| dhcp.release(cx.now, cx.host))
+    }
+
+    fn configure(&mut self, cx: &mut Context<'_>) {
+        let Some(dhcp) = &mut self.dhcp else { return };
+        let waited = dhcp.is_waiting();
+        match dhcp.poll(cx.now, cx.host) {
+            Ok(()) if waited && !dhcp.is_waiting() => cx.stop(0),
+            Ok(()) => {}
+            Err(reason) => {
+                self.failure = Some(reason);
+                cx.stop(FAILED.into());
+            }
+        }
+    }
+}
+
+impl Service for Node {
+    fn ready(&mut self, cx: &mut Context<'_>, token: u64, ready: Interest) {
+        if let Some(attach) = &mut self.attach {
+            attach.ready(cx, token, ready);
+        }
+    }
+
+    fn event(&mut self, cx: &mut Context<'_>, event: Event) {
+        if self.dhcp.as_ref().is_some_and(|dhcp| dhcp.socket() == event.socket) {
+            self.configure(cx);
+        } else if let Some(attach) = &mut self.attach {
+            attach.event(cx, event);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        self.configure(cx);
+        if let Some(attach) = &mut self.attach {
+            attach.poll(cx);
+        }
+    }
+
+    fn poll_at(&self) -> Option<Instant> {
+        let attach = self.attach.as_ref().and_then(Attach::poll_at);
+        attach.into_iter().chain(self.dhcp.as_ref().and_then(Dhcp::poll_at)).min()
+    }
+
+    fn nic_failed(&mut self, cx: &mut Context<'_>, interface: InterfaceId, reason: &str) {
+        match &mut self.attach {
+            Some(attach) => attach.nic_failed(cx, interface, reason),
+            None => {
+                self.failure = Some(reason.to_owned());
+                cx.stop(FAILED.into());
+            }
+        }
+    }
+}
