@@ -7,7 +7,7 @@ use std::time::Duration;
 use tcp_common::wire::{Bench, options, syn_options};
 use tcp_common::*;
 use wireway_stack::{Counter, Error, Ready, Settings, SocketOption};
-use wireway_wire::{TcpFlags, TcpOptions};
+use wireway_wire::{MacAddr, TcpFlags, TcpOptions};
 
 const ACK: TcpFlags = TcpFlags::ACK;
 const RST: TcpFlags = TcpFlags::RST;
@@ -123,6 +123,32 @@ fn a_closed_port_resets() {
     assert_eq!(b.expect().flags, RST);
     b.inject(&peer.seg(SYN | TcpFlags::FIN, &[]));
     b.expect_nothing();
+}
+
+fn segments_to_more_than_one_host_are_dropped() {
+    let mut b = bench();
+    let host = MacAddr([2, 0, 0, 0, 0, 1]);
+    let to_many: [(MacAddr, &str); 2] = match family() {
+        Family::V4 => [(MacAddr::BROADCAST, "255.255.255.255"), (MacAddr([1, 0, 0x5e, 0, 0, 1]), "224.0.0.1")],
+        Family::V6 => [(MacAddr([0x33, 0x33, 0, 0, 0, 1]), "ff02::1"), (MacAddr::BROADCAST, "ff02::1")],
+    };
+    let peer = tcp_common::wire::Peer { sport: 9, dport: 80, seq: 5, ack: 77, window: 1000, timestamps: None };
+    // Neither where somebody listens nor where nobody does, which a reset would tell.
+    for listening in [false, true] {
+        for (mac, address) in to_many.map(|(mac, address)| (mac, address.parse().unwrap())) {
+            for mac in [mac, host] {
+                b.inject_to(mac, address, &peer.seg(SYN, &[]));
+                b.expect_nothing();
+            }
+        }
+        b.inject_to(MacAddr::BROADCAST, address(1), &peer.seg(SYN, &[]));
+        b.expect_nothing();
+        if !listening {
+            b.listen(80);
+        }
+    }
+    b.inject_to(host, address(1), &peer.seg(SYN, &[]));
+    assert_eq!(b.expect().flags, SYN | ACK);
 }
 
 fn connection_refused_and_bad_answers() {

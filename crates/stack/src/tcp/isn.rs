@@ -45,3 +45,57 @@ impl Secrets {
         flow.keyed_hash(&self.reuse_port) as u32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::super::flow::Endpoint;
+    use super::*;
+
+    fn secrets(mut word: u64) -> Secrets {
+        Secrets::new(|| {
+            word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            word
+        })
+    }
+
+    fn end(address: &str, port: u16) -> Endpoint {
+        Endpoint::new(address.parse().unwrap(), port)
+    }
+
+    /// RFC 6528 §3: for one flow the number follows the clock, so that a new connection's are beyond the old one's; nobody who sees one flow's
+    /// can tell another's.
+    #[test]
+    fn numbers_follow_the_clock_in_a_flow_and_tell_nothing_of_others() {
+        for (ours, theirs, other) in [("10.0.0.1", "10.0.0.2", "10.0.0.3"), ("fd00::1", "fd00::2", "fd00::3")] {
+            let secret = secrets(1);
+            let (start, later) =
+                (Instant::from_millis(1_000), Instant::from_millis(1_000) + Duration::from_micros(640));
+            let flow = Flow { local: end(ours, 4000), remote: end(theirs, 80) };
+            let first = secret.numbers(&flow, start);
+            let again = secret.numbers(&flow, later);
+            assert_eq!(again.iss.0.wrapping_sub(first.iss.0), 10_000);
+            assert_eq!(again.ts_offset, first.ts_offset);
+
+            let mut seen = vec![(first.iss.0, first.ts_offset)];
+            for flow in [
+                Flow { local: end(ours, 4001), ..flow },
+                Flow { remote: end(theirs, 81), ..flow },
+                Flow { remote: end(other, 80), ..flow },
+                Flow { local: end(other, 4000), ..flow },
+                Flow { local: flow.remote, remote: flow.local },
+            ] {
+                let numbers = secret.numbers(&flow, start);
+                seen.push((numbers.iss.0, numbers.ts_offset));
+            }
+            let elsewhere = secrets(2).numbers(&flow, start);
+            seen.push((elsewhere.iss.0, elsewhere.ts_offset));
+            for (i, a) in seen.iter().enumerate() {
+                for b in &seen[..i] {
+                    assert!(a.0.abs_diff(b.0) > 1_000 && a.1.abs_diff(b.1) > 1_000, "{seen:?}");
+                }
+            }
+        }
+    }
+}

@@ -146,6 +146,15 @@ impl Bench {
     }
 
     pub fn inject_from(&mut self, source: IpAddr, seg: &Seg) {
+        self.inject_segment(HOST_MAC, source, super::address(1), seg);
+    }
+
+    /// Hands the host a segment of the peer's to these addresses.
+    pub fn inject_to(&mut self, mac: MacAddr, destination: IpAddr, seg: &Seg) {
+        self.inject_segment(mac, super::address(2), destination, seg);
+    }
+
+    fn inject_segment(&mut self, mac: MacAddr, source: IpAddr, destination: IpAddr, seg: &Seg) {
         let fields = TcpFields {
             src_port: seg.sport,
             dst_port: seg.dport,
@@ -159,7 +168,7 @@ impl Bench {
         tcp.extend_from_slice(&seg.options);
         tcp.extend_from_slice(&seg.data);
         let len = tcp.len() as u32;
-        let mut sum = match (source, super::address(1)) {
+        let mut sum = match (source, destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => Sum::pseudo_v4(source, destination, Protocol::TCP, len),
             (IpAddr::V6(source), IpAddr::V6(destination)) => Sum::pseudo_v6(source, destination, Protocol::TCP, len),
             _ => panic!("addresses of two families"),
@@ -167,12 +176,16 @@ impl Bench {
         sum.add_bytes(&tcp);
         let checksum = sum.finish();
         tcp[16..18].copy_from_slice(&checksum.to_be_bytes());
-        self.inject_ip(source, Protocol::TCP, &tcp);
+        self.inject_packet(mac, source, destination, Protocol::TCP, &tcp);
     }
 
     /// Hands the host a packet from `source` with this payload, whose checksum is right.
     pub fn inject_ip(&mut self, source: IpAddr, protocol: Protocol, payload: &[u8]) {
-        let (ethertype, ip) = match (source, super::address(1)) {
+        self.inject_packet(HOST_MAC, source, super::address(1), protocol, payload);
+    }
+
+    fn inject_packet(&mut self, mac: MacAddr, source: IpAddr, destination: IpAddr, protocol: Protocol, payload: &[u8]) {
+        let (ethertype, ip) = match (source, destination) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let fields = Ipv4Fields {
                     tos: 0,
@@ -202,7 +215,7 @@ impl Bench {
             }
             _ => panic!("addresses of two families"),
         };
-        let frame = [EthernetHeader::new(HOST_MAC, PEER_MAC, ethertype).as_bytes(), &ip, payload].concat();
+        let frame = [EthernetHeader::new(mac, PEER_MAC, ethertype).as_bytes(), &ip, payload].concat();
         self.host.receive(self.now, self.interface, Packet::copy_from(&frame));
     }
 
