@@ -95,23 +95,11 @@ impl Inbox {
     }
 }
 
-/// Options of multicast. There is none: destinations and memberships are refused, so these have nothing to act on, but run-times set them
-/// on every socket.
-pub(crate) struct Multicast {
-    /// IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS
-    pub hops: i32,
-    /// IP_MULTICAST_LOOP
-    pub loops: bool,
-    /// IP_MULTICAST_ALL
-    pub all: bool,
-}
-
 /// A UDP, ping or raw socket.
 pub(crate) struct Datagrams {
     pub kind: Kind,
     pub inbox: Inbox,
     pub wanted: Wanted,
-    pub multicast: Multicast,
     pub peer: Option<SocketAddr>,
     /// The program shut down its sending, which looks like a close.
     pub write_shut: bool,
@@ -119,8 +107,7 @@ pub(crate) struct Datagrams {
 
 impl Datagrams {
     pub(crate) fn new(kind: Kind) -> Datagrams {
-        let multicast = Multicast { hops: 1, loops: true, all: true };
-        Datagrams { kind, inbox: Inbox::default(), wanted: Wanted::default(), multicast, peer: None, write_shut: false }
+        Datagrams { kind, inbox: Inbox::default(), wanted: Wanted::default(), peer: None, write_shut: false }
     }
 }
 

@@ -7,6 +7,7 @@ mod accept;
 mod connect;
 mod ioctl;
 mod message;
+mod multicast;
 mod name;
 mod options;
 mod receive;

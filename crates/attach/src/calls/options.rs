@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use wireway_engine::Context;
 use wireway_stack::{Host, MtuDiscover, RawOptions, SocketId, SocketOption, SocketOptions};
 
-use super::{Call, Outcome, Target, socket_at, target};
+use super::{Call, Outcome, Target, multicast, socket_at, target};
 use crate::socket::{Body, Key, errno};
 use crate::world::World;
 use crate::{datagram, links, sys, tcp_info};
@@ -24,8 +24,6 @@ const SO_SNDTIMEO_NEW: i32 = 67;
 const IP_RECVOPTS: i32 = 6;
 const IP_RETOPTS: i32 = 7;
 const IP_MTU: i32 = 14;
-const IP_MULTICAST_ALL: i32 = 49;
-const IPV6_MULTICAST_ALL: i32 = 29;
 const IPV6_MTU: i32 = 24;
 const IPV6_MTU_DISCOVER: i32 = 23;
 const ICMP_FILTER: i32 = 1;
@@ -36,6 +34,9 @@ const ICMP6_FILTER: i32 = 1;
 pub(super) fn set(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
     let Target::Ours(key, theirs) = target(w, call)? else { return Ok(Outcome::GoOn) };
     let (level, name) = (call.int(1), call.int(2));
+    if multicast::is_one(level, name) {
+        return multicast::set(w, cx, call, key, level, name);
+    }
     let length = usize::try_from(call.int(4)).map_err(|_| Errno::INVAL)?;
     let mut value = vec![0; length.min(LONGEST)];
     call.memory().read(call.argument(3), &mut value)?;
@@ -58,12 +59,12 @@ fn is_native(name: i32) -> bool {
     [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW].contains(&name)
 }
 
-fn int(value: &[u8]) -> Result<i32, Errno> {
+pub(super) fn int(value: &[u8]) -> Result<i32, Errno> {
     value.first_chunk::<4>().map(|b| i32::from_ne_bytes(*b)).ok_or(Errno::INVAL)
 }
 
 /// IP options may be given as one byte (ip(7)).
-fn int_or_byte(value: &[u8]) -> Result<i32, Errno> {
+pub(super) fn int_or_byte(value: &[u8]) -> Result<i32, Errno> {
     match value {
         [byte] | [byte, _] | [byte, _, _] => Ok(*byte as i32),
         _ => int(value),
@@ -85,18 +86,6 @@ fn local_option(w: &mut World, key: Key, level: i32, name: i32, value: &[u8]) ->
                 (libc::SOL_SOCKET, libc::SO_TIMESTAMP) => &mut d.wanted.timestamp,
                 (libc::IPPROTO_IP, IP_RECVOPTS) => &mut d.wanted.options,
                 (libc::IPPROTO_IP, IP_RETOPTS) => &mut d.wanted.options_to_return,
-                (libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP) | (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP) => {
-                    &mut d.multicast.loops
-                }
-                (libc::IPPROTO_IP, IP_MULTICAST_ALL) | (libc::IPPROTO_IPV6, IPV6_MULTICAST_ALL) => &mut d.multicast.all,
-                (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS) => {
-                    let hops = int_or_byte(value)?;
-                    if !(-1..=255).contains(&hops) {
-                        return Err(Errno::INVAL);
-                    }
-                    d.multicast.hops = if hops < 0 { 1 } else { hops };
-                    return Ok(true);
-                }
                 _ => return Ok(false),
             };
             *flag = int_or_byte(value)? != 0;
@@ -223,6 +212,9 @@ fn coverage(bytes: i32) -> u16 {
 pub(super) fn get(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Result<Outcome, Errno> {
     let Target::Ours(key, theirs) = target(w, call)? else { return Ok(Outcome::GoOn) };
     let (level, name) = (call.int(1), call.int(2));
+    if multicast::is_one(level, name) {
+        return multicast::get(w, cx, call, key, level, name);
+    }
     let room = call.memory().read_u32(call.argument(4))? as i32;
     let room = usize::try_from(room).map_err(|_| Errno::INVAL)?;
     let value = value(w, cx, key, &theirs, level, name)?;
@@ -272,14 +264,6 @@ fn value(
         (Body::Datagrams(d), libc::SOL_SOCKET, libc::SO_TIMESTAMP) => return bytes(d.wanted.timestamp as i32),
         (Body::Datagrams(d), libc::IPPROTO_IP, IP_RECVOPTS) => return bytes(d.wanted.options as i32),
         (Body::Datagrams(d), libc::IPPROTO_IP, IP_RETOPTS) => return bytes(d.wanted.options_to_return as i32),
-        (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_MULTICAST_TTL)
-        | (Body::Datagrams(d), libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS) => return bytes(d.multicast.hops),
-        (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP)
-        | (Body::Datagrams(d), libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP) => {
-            return bytes(d.multicast.loops as i32);
-        }
-        (Body::Datagrams(d), libc::IPPROTO_IP, IP_MULTICAST_ALL)
-        | (Body::Datagrams(d), libc::IPPROTO_IPV6, IPV6_MULTICAST_ALL) => return bytes(d.multicast.all as i32),
         (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_PKTINFO)
         | (Body::Datagrams(d), libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) => {
             return bytes(d.wanted.packet_info as i32);
