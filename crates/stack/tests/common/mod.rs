@@ -1,6 +1,8 @@
 //! One host and hand-made frames: what the tests of layers 2 and 3 share.
 #![allow(dead_code)]
 
+pub mod v6;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
