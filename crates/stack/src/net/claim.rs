@@ -113,6 +113,7 @@ impl Net {
         self.install_address(interface, cidr);
         if matches!(cidr.address, IpAddr::V6(address) if address.is_unicast_link_local()) {
             self.solicit_routers(now, interface);
+            self.tell_groups_again(now, interface);
         }
     }
 

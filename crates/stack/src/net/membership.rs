@@ -27,7 +27,7 @@ use crate::timer::{Timer, TimerKey, Timers};
 /// RFC 9776 §8.1: how often a change is told, until a querier says.
 pub(super) const ROBUSTNESS: u8 = 2;
 /// The longest time between two tellings of a change: RFC 9776 §8.11, RFC 9777 §9.11.
-const UNSOLICITED: Duration = Duration::from_secs(1);
+pub(super) const UNSOLICITED: Duration = Duration::from_secs(1);
 /// The same of older versions: RFC 2236 §8.10, RFC 2710 §7.10.
 const UNSOLICITED_OLD: Duration = Duration::from_secs(10);
 /// With more groups than these, leaving one is told once only.

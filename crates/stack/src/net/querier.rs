@@ -8,7 +8,7 @@ use wireway_packet::Instant;
 use wireway_wire::{GroupAddress, GroupQuery, QueryVersion, Sources};
 
 use super::Net;
-use super::membership::{ROBUSTNESS, state_of};
+use super::membership::{ROBUSTNESS, UNSOLICITED, state_of};
 use crate::InterfaceId;
 use crate::timer::{Timer, TimerKey};
 
@@ -105,6 +105,15 @@ impl Net {
                     self.answer_old_for(now, index, spread);
                 }
             }
+        }
+    }
+
+    /// What was told of IPv6's groups from no address is told again, now that there is a link-local one (RFC 3590 §4).
+    pub(super) fn tell_groups_again(&mut self, now: Instant, interface: InterfaceId) {
+        self.groups.queriers.entry((interface, true)).or_default();
+        match self.version_of(now, interface, true) {
+            QueryVersion::V3 => self.answer_for_all(now, interface, true, UNSOLICITED),
+            _ => self.answer_old_for_all(now, interface, true, UNSOLICITED),
         }
     }
 
