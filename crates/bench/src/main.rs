@@ -5,12 +5,14 @@
 //! * `programs` runs one unmodified load program over the kernel's loopback, `wireway run`, pasta and
 //!   slirp4netns.
 //! * `memory` counts the heap bytes an idle TCP connection costs.
+//! * `instructions` counts the instructions of the hot paths under valgrind, and compares them with a table.
 //! * `leak` makes thousands of short HTTP connections and watches what Wireway's processes hold.
 //! * `serve` and `load` are the two ends of that load program, usable by themselves.
 //!
 //! `docs/benchmarks.md` says how to run them and what was measured.
 
 mod heap;
+mod instructions;
 mod programs;
 mod report;
 mod stacks;
@@ -35,6 +37,8 @@ enum Benchmark {
     Stacks(stacks::Arguments),
     /// Heap bytes that an idle TCP connection costs in each stack.
     Memory(stacks::memory::Arguments),
+    /// Instructions of the hot paths, compared with the table that is kept.
+    Instructions(instructions::Arguments),
     /// The same load program over the kernel's loopback, Wireway, pasta and slirp4netns.
     Programs(programs::Arguments),
     /// Short HTTP connections in a row over Wireway: what its processes hold, from first to last.
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().benchmark {
         Benchmark::Stacks(arguments) => stacks::run(&arguments),
         Benchmark::Memory(arguments) => stacks::memory::run(&arguments),
+        Benchmark::Instructions(arguments) => instructions::run(&arguments),
         Benchmark::Programs(arguments) => programs::run(&arguments),
         Benchmark::Leak(arguments) => programs::leak::run(&arguments),
         Benchmark::Serve(arguments) => programs::serve::run(&arguments),

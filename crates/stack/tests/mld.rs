@@ -100,7 +100,7 @@ fn told(bench: &mut Bench, source: Ipv6Addr) -> Vec<Told> {
 }
 
 fn is_solicited(group: Ipv6Addr) -> bool {
-    group.to_bits() >> 24 == 0xff02_0000_0000_0000_0000_0001_ff
+    group.to_bits() >> 24 == 0x00ff_0200_0000_0000_0000_0000_01ff
 }
 
 fn one(kind: RecordKind, group: Ipv6Addr, sources: &[Ipv6Addr]) -> Told {

@@ -21,7 +21,7 @@ const TAP_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 4);
 const LINK_ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 3, 1), Ipv4Addr::new(10, 0, 3, 2)];
 const PREFIX_LEN: u8 = 24;
 /// The gateway's network when nothing else was asked for.
-const SUBNETS: [Subnet; 1] = [Subnet::V4];
+const SUBNETS: [Subnet; 2] = [Subnet::V4, Subnet::V6];
 /// RFC 1035 §4.2
 const DNS_PORT: u16 = 53;
 /// No link of IPv6 carries less (RFC 8200 §5).

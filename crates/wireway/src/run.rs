@@ -63,7 +63,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     random(&mut seed)?;
     let now = engine.now();
     let mut settings = Settings::default();
-    if plan.dns.is_some() {
+    if plan.sending.is_some() {
         // On the gateway's link nobody else is who could have our addresses: they need no probing.
         settings.ipv6_dad_transmits = 0;
     }

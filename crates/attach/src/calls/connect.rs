@@ -85,7 +85,9 @@ pub(super) fn connect(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> R
 /// An address as the host takes it on a socket of this family. EAFNOSUPPORT for IPv6 that an IPv4 socket cannot reach.
 pub(super) fn reachable(address: SocketAddr, v6_socket: bool) -> Result<SocketAddr, Errno> {
     match address.ip() {
-        IpAddr::V4(_) => Ok(sockaddr::shown(address, v6_socket)),
+        // IPv4's unspecified address too: it leads to 127.0.0.1, not to ::1.
+        IpAddr::V4(ip) if v6_socket => Ok(SocketAddr::new(ip.to_ipv6_mapped().into(), address.port())),
+        IpAddr::V4(_) => Ok(address),
         IpAddr::V6(ip) if !v6_socket => {
             let v4 = ip.to_ipv4_mapped().ok_or(Errno::AFNOSUPPORT)?;
             Ok(SocketAddr::new(IpAddr::V4(v4), address.port()))
@@ -232,6 +234,7 @@ mod tests {
         assert_eq!(reachable(at("[2001:db8::1]:1"), false), Err(Errno::AFNOSUPPORT));
         assert_eq!(reachable(at("[::ffff:1.2.3.4]:1"), true), Ok(at("[::ffff:1.2.3.4]:1")));
         assert_eq!(reachable(at("1.2.3.4:1"), true), Ok(at("[::ffff:1.2.3.4]:1")));
+        assert_eq!(reachable(at("0.0.0.0:1"), true), Ok(at("[::ffff:0.0.0.0]:1")));
         assert_eq!(reachable(at("1.2.3.4:1"), false), Ok(at("1.2.3.4:1")));
     }
 }

@@ -29,7 +29,7 @@ pub fn run(arguments: &Arguments) -> io::Result<()> {
 
 /// Heap bytes per connection and end.
 fn idle<P: Pair>(arguments: &Arguments) -> io::Result<isize> {
-    let mut drive = Drive::<P>::new(&Settings { buffer: arguments.buffer, depth: 64, timestamps: true });
+    let mut drive = Drive::<P>::new(&Settings { buffer: arguments.buffer, depth: 64, timestamps: true, v6: false });
     drive.listen();
     let mut open = Vec::with_capacity(arguments.connections);
     let before = heap::in_use();

@@ -18,6 +18,7 @@ mod wireway;
 
 use crate::report::{self, Figure, Series};
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// What the `stacks` command line says.
@@ -59,6 +60,22 @@ pub struct Settings {
     pub depth: usize,
     /// RFC 7323 timestamps.
     pub timestamps: bool,
+    /// IPv6 instead of IPv4.
+    pub v6: bool,
+}
+
+/// The address of the host with this number.
+fn address(v6: bool, number: u8) -> IpAddr {
+    if v6 {
+        Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number.into()).into()
+    } else {
+        Ipv4Addr::new(10, 0, 0, number).into()
+    }
+}
+
+/// The prefix length of the hosts' network.
+fn prefix_len(v6: bool) -> u8 {
+    if v6 { 64 } else { 24 }
 }
 
 /// One stack's host at one end of the link. Times are virtual, since the start of the run.
@@ -121,6 +138,7 @@ struct Contender {
     name: &'static str,
     run: fn(Measurement, &Settings, loops::Amount) -> io::Result<f64>,
     timestamps: bool,
+    v6: bool,
 }
 
 /// What is measured.
@@ -141,9 +159,10 @@ fn measure<P: Pair>(what: Measurement, settings: &Settings, amount: loops::Amoun
 
 /// The first is the one that the others are compared with: smoltcp as it is by default, and fastest.
 const CONTENDERS: &[Contender] = &[
-    Contender { name: "smoltcp", run: measure::<smoltcp::Two>, timestamps: false },
-    Contender { name: "smoltcp, timestamps", run: measure::<smoltcp::Two>, timestamps: true },
-    Contender { name: "wireway, timestamps", run: measure::<wireway::Two>, timestamps: true },
+    Contender { name: "smoltcp", run: measure::<smoltcp::Two>, timestamps: false, v6: false },
+    Contender { name: "smoltcp, timestamps", run: measure::<smoltcp::Two>, timestamps: true, v6: false },
+    Contender { name: "wireway, timestamps", run: measure::<wireway::Two>, timestamps: true, v6: false },
+    Contender { name: "wireway, IPv6", run: measure::<wireway::Two>, timestamps: true, v6: true },
 ];
 
 /// Runs the benchmark and prints it.
@@ -169,7 +188,8 @@ pub fn run(arguments: &Arguments) -> io::Result<()> {
         }
         for _ in 0..arguments.rounds {
             for (contender, series) in contenders().zip(&mut series) {
-                let settings = Settings { buffer, depth: arguments.depth, timestamps: contender.timestamps };
+                let Contender { timestamps, v6, .. } = *contender;
+                let settings = Settings { buffer, depth: arguments.depth, timestamps, v6 };
                 let amount = match arguments.work {
                     Some(work) => loops::Amount::Work(work),
                     None => loops::Amount::Time(Duration::from_secs_f64(arguments.seconds)),

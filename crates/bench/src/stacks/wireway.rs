@@ -1,10 +1,10 @@
 //! Wireway's stack: two hosts whose nics do nothing for them, so that every frame is at most an MTU and
 //! every checksum is computed and verified in software.
 
-use super::{Host, Pair, Received, Settings};
+use super::{Host, Pair, Received, Settings, address, prefix_len};
 use std::collections::VecDeque;
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use wireway_packet::{Instant, Packet};
 use wireway_stack::{
@@ -35,13 +35,13 @@ impl Wireway {
             wmem_max: settings.buffer,
             // The minute of TIME-WAIT that is skipped after each connection must not make the neighbour stale.
             neigh_base_reachable_time: Duration::from_secs(1 << 32),
+            ipv6_dad_transmits: 0,
             ..Default::default()
         };
         let mut host = wireway_stack::Host::new(tunables, [own; 32]);
         let mac = MacAddr([2, 0, 0, 0, 0, own]);
         let mut config = InterfaceConfig::ethernet("eth0", mac, 1500);
-        let address = |last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
-        config.addresses.push(Cidr { address: address(own), prefix_len: 24 });
+        config.addresses.push(Cidr { address: address(settings.v6, own), prefix_len: prefix_len(settings.v6) });
         let interface = host.add_interface(Instant::ZERO, config).expect("the interface's configuration is valid");
         Wireway {
             host,
@@ -49,14 +49,15 @@ impl Wireway {
             arrived: VecDeque::with_capacity(settings.depth),
             leaving: VecDeque::with_capacity(settings.depth),
             settings,
-            peer: address(peer),
+            peer: address(settings.v6, peer),
             listener: None,
             now: Instant::ZERO,
         }
     }
 
     fn socket(&mut self) -> SocketId {
-        let id = self.host.socket(Domain::Inet, Kind::Stream).expect("a socket");
+        let domain = if self.settings.v6 { Domain::Inet6 } else { Domain::Inet };
+        let id = self.host.socket(domain, Kind::Stream).expect("a socket");
         for option in [
             SocketOption::ReceiveBuffer(self.settings.buffer),
             SocketOption::SendBuffer(self.settings.buffer),
@@ -95,8 +96,8 @@ impl Host for Wireway {
 
     fn listen(&mut self, port: u16) {
         let id = self.socket();
-        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-        self.host.bind(id, any).expect("the port is free");
+        let any: IpAddr = if self.settings.v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        self.host.bind(id, SocketAddr::new(any, port)).expect("the port is free");
         self.host.listen(id, 128).expect("a bound socket listens");
         self.listener = Some(id);
     }

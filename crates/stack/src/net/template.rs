@@ -24,10 +24,11 @@ use crate::{Error, InterfaceId, Result};
 
 const HEADERS_V4: usize = EthernetHeader::LEN + Ipv4Header::LEN;
 const HEADERS_V6: usize = EthernetHeader::LEN + Ipv6Header::LEN;
-/// Where IPv4's total length and checksum lie in the headers, and IPv6's payload length.
+/// Where IPv4's total length and checksum lie in the headers, and IPv6's payload length and the word with its flow label.
 const TOTAL_LEN: usize = EthernetHeader::LEN + 2;
 const CHECKSUM: usize = EthernetHeader::LEN + 10;
 const PAYLOAD_LEN: usize = EthernetHeader::LEN + 4;
+const VERSION_CLASS_LABEL: usize = EthernetHeader::LEN;
 /// The longest payload, of either family, that has a length field.
 const MAX_PAYLOAD: usize = 65_535 - Ipv4Header::LEN;
 
@@ -38,7 +39,6 @@ pub(super) struct Template {
     protocol: u8,
     ttl: u8,
     tos: u8,
-    flow_label: u32,
     mac: MacAddr,
     headers: Headers,
 }
@@ -69,7 +69,16 @@ impl Template {
             && self.protocol == meta.protocol
             && self.ttl == meta.ttl
             && self.tos == meta.tos
-            && self.flow_label == meta.flow_label
+    }
+
+    /// The template for packets of a flow, each of which has a label of its own.
+    fn labelled(mut self, flow_label: u32) -> Template {
+        if let Headers::V6(bytes) = &mut self.headers
+            && let Some(word) = bytes.get_mut(VERSION_CLASS_LABEL..).and_then(|rest| rest.first_chunk_mut::<4>())
+        {
+            *word = (u32::from_be_bytes(*word) & 0xfff0_0000 | flow_label).to_be_bytes();
+        }
+        self
     }
 }
 
@@ -117,7 +126,7 @@ impl Net {
         let generation = self.destinations.generation;
         let destination = self.destination(meta.destination, meta.interface).ok()?;
         let (interface, neighbour, mtu) = (destination.route.interface, destination.neighbour, destination.route.mtu);
-        let template = destination.template.filter(|template| template.fits(meta))?;
+        let template = destination.template.filter(|template| template.fits(meta))?.labelled(meta.flow_label);
         let room = mtu.saturating_sub(template.headers.ip_len());
         Some(Way { generation, interface, neighbour, room, template })
     }
@@ -141,7 +150,7 @@ impl Net {
         {
             return Err(packet);
         }
-        Ok(self.transmit_alike(interface, &template, packet))
+        Ok(self.transmit_alike(interface, &template.labelled(meta.flow_label), packet))
     }
 
     /// Puts a packet with a template's headers into an interface's queue.
@@ -214,15 +223,8 @@ impl Net {
                 Headers::V6(bytes)
             }
         };
-        let template = Template {
-            source: meta.source,
-            protocol: meta.protocol,
-            ttl: meta.ttl,
-            tos: meta.tos,
-            flow_label: meta.flow_label,
-            mac,
-            headers,
-        };
+        let template =
+            Template { source: meta.source, protocol: meta.protocol, ttl: meta.ttl, tos: meta.tos, mac, headers };
         if let Ok(destination) = self.destination(meta.destination, meta.interface) {
             destination.template = Some(template);
         }

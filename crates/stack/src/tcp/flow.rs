@@ -79,19 +79,22 @@ impl KeyV6 {
 }
 
 impl From<&Flow> for FlowKey {
+    #[inline]
     fn from(flow: &Flow) -> FlowKey {
         let ports = (flow.local.port, flow.remote.port);
-        match (flow.local.address, flow.remote.address) {
-            (IpAddr::V4(local), IpAddr::V4(remote)) => FlowKey::V4(KeyV4::new(local, remote, ports)),
+        match (&flow.local.address, &flow.remote.address) {
+            (IpAddr::V4(local), IpAddr::V4(remote)) => FlowKey::V4(KeyV4::new(*local, *remote, ports)),
+            (IpAddr::V6(local), IpAddr::V6(remote)) => FlowKey::V6(KeyV6::new(*local, *remote, ports)),
             (local, remote) => FlowKey::V6(KeyV6::new(mapped(local), mapped(remote), ports)),
         }
     }
 }
 
-fn mapped(address: IpAddr) -> Ipv6Addr {
+#[cold]
+fn mapped(address: &IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
+        IpAddr::V6(v6) => *v6,
     }
 }
 

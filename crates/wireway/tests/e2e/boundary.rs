@@ -15,7 +15,7 @@ in_every_setting! {
     as_every_user: [
         the_loopback_inside_is_another,
         the_addresses_are_the_stacks,
-        ipv6_sockets_carry_ipv4_and_nothing_else,
+        ipv6_sockets_carry_both_families,
         local_sockets_work_as_before,
         a_descriptor_travels_between_processes,
         other_abis_and_io_uring_are_refused,
@@ -82,7 +82,7 @@ print(socket.if_nameindex()[0][1])
     assert_eq!(text, "10.0.2.15 True\nlo");
 }
 
-fn ipv6_sockets_carry_ipv4_and_nothing_else(setting: Setting) {
+fn ipv6_sockets_carry_both_families(setting: Setting) {
     let scene = Scene::new(setting);
     let http = HttpServer::start(scene.family.loopback());
     let program = "
@@ -94,19 +94,23 @@ reply = b''
 while part := s.recv(4096):
     reply += part
 print(reply.startswith(b'HTTP/1.'), s.getpeername()[0], s.getsockname()[0])
-for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:
+# A host that is not there, and one of a family that V6ONLY excludes.
+for only, address in (0, 'fd00:10:0:2::77'), (1, '::ffff:10.0.2.2'):
     try:
-        socket.socket(socket.AF_INET6, kind).connect(('2001:db8::1', 80))
+        s = socket.socket(socket.AF_INET6)
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+        s.connect((address, 80))
         print('connected')
     except OSError as error:
         print(errno.errorcode[error.errno])
 listener = socket.create_server(('::', 0), family=socket.AF_INET6, dualstack_ipv6=True)
-c = socket.create_connection(('127.0.0.1', listener.getsockname()[1]))
-print(listener.accept()[1][0])
+for address in '127.0.0.1', '::1':
+    c = socket.create_connection((address, listener.getsockname()[1]))
+    print(listener.accept()[1][0])
 ";
     let (gateway, port) = (scene.family.gateway().to_string(), http.port.to_string());
     let text = python(&scene, &[], program, &[&gateway, &port]);
-    let expected = "True ::ffff:10.0.2.2 ::ffff:10.0.2.15\nENETUNREACH\nENETUNREACH\n::ffff:127.0.0.1";
+    let expected = "True ::ffff:10.0.2.2 ::ffff:10.0.2.15\nEHOSTUNREACH\nENETUNREACH\n::ffff:127.0.0.1\n::1";
     assert_eq!(text, expected);
 }
 

@@ -12,7 +12,7 @@ use crate::common::{Scene, Setting, finish, free_port, wait_listening};
 
 const NONE: [&str; 0] = [];
 
-in_every_setting! {
+in_both_families! {
     as_every_user: [
         curl_fetches_and_uploads,
         curl_to_a_closed_port_is_refused,

@@ -1,12 +1,19 @@
 //! End-to-end tests: real programs, unmodified, over `wireway run`, with the bytes compared.
 //!
 //! One file for each theme; `common` has what they share. A test is a function of a [`common::Setting`] (the
-//! address family and the user it runs as), and the macros below instantiate it for each setting there is,
-//! so that a new family is one more line there. Every test has a scratch directory of its own, ports that
+//! address family and the user it runs as), and the macros below instantiate it for each setting there is. Every test has a scratch directory of its own, ports that
 //! nobody else uses, and ends by checking that no process of its own is left.
 
 /// Instantiates tests for every setting there is: each family, and the first list both as the user that runs the tests
 /// and as an ordinary user.
+macro_rules! in_both_families {
+    (as_every_user: [$($every:ident),* $(,)?], as_one_user: [$($one:ident),* $(,)?]) => {
+        in_every_setting!(v4, v4_ordinary_user, crate::common::Family::V4, [$($every),*], [$($one),*]);
+        in_every_setting!(v6, v6_ordinary_user, crate::common::Family::V6, [$($every),*], [$($one),*]);
+    };
+}
+
+/// As [`in_both_families`], for tests that are about IPv4, or about no family.
 macro_rules! in_every_setting {
     (as_every_user: [$($every:ident),* $(,)?], as_one_user: [$($one:ident),* $(,)?]) => {
         in_every_setting!(v4, v4_ordinary_user, crate::common::Family::V4, [$($every),*], [$($one),*]);

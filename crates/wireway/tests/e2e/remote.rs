@@ -4,11 +4,11 @@ use std::process::Command;
 
 use crate::common::content::{Content, sha256_file};
 use crate::common::process::Running;
-use crate::common::{Scene, Setting, finish, free_port, skip_without_root, wait_listening};
+use crate::common::{Scene, Setting, bracketed, finish, free_port, skip_without_root, wait_listening};
 
 const NONE: [&str; 0] = [];
 
-in_every_setting! {
+in_both_families! {
     as_every_user: [
         ssh_runs_a_command_and_scp_copies,
     ],
@@ -68,7 +68,7 @@ fn ssh_runs_a_command_and_scp_copies(setting: Setting) {
     assert!(back == input, "the bytes differ: {} of {}", back.len(), input.len());
 
     scene.write("here", Content::bytes(20_000_000, 8));
-    let there = format!("{address}:{directory}/there");
+    let there = format!("{}:{directory}/there", bracketed(scene.family.gateway()));
     finish(ssh("scp").args(["-q", "here", &there])).ok();
     finish(ssh("scp").args(["-q", &there, "back"])).ok();
     let hash = Content::sha256(20_000_000, 8);

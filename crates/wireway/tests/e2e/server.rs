@@ -9,9 +9,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::common::content::{Content, sha256_file};
 use crate::common::process::{LIMIT, Running};
-use crate::common::{Scene, Setting, finish, free_port, wait_until};
+use crate::common::{Scene, Setting, bracketed, finish, free_port, wait_until};
 
-in_every_setting! {
+in_both_families! {
     as_every_user: [
         python_http_server,
         nginx_with_several_workers,
@@ -53,8 +53,9 @@ fn python_http_server(setting: Setting) {
     for n in 1..=100 {
         std::fs::write(root.join(n.to_string()), Content::bytes(n * 10_000, n)).expect("write");
     }
+    let any = scene.family.any().to_string();
     let (mut server, port) = published(&scene, "8000", "python3");
-    let _server = Running::start(server.args(["-m", "http.server", "--directory", "root", "8000"]));
+    let _server = Running::start(server.args(["-m", "http.server", "--bind", &any, "--directory", "root", "8000"]));
     wait_until_it_answers(&scene, &scene.family.local_url(port, "/1"));
     // Its backlog is five: more at once would wait for retransmissions of their SYN, on any stack.
     fetch_a_hundred(&scene, "5", &scene.family.local_url(port, "/[1-100]"));
@@ -69,6 +70,7 @@ fn nginx_with_several_workers(setting: Setting) {
     let scene = Scene::new(setting);
     let root = scene.make_directory("root");
     std::fs::write(root.join("file"), Content::bytes(1_000_000, 1)).expect("write");
+    let any = bracketed(scene.family.any());
     scene.write(
         "nginx.conf",
         "worker_processes 4; daemon off; pid nginx.pid; error_log stderr;
@@ -76,11 +78,13 @@ fn nginx_with_several_workers(setting: Setting) {
          http {
              access_log off; client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3;
              uwsgi_temp_path t4; scgi_temp_path t5;
-             server { listen 8080; listen 8081 reuseport; root root; add_header X-Worker $pid; }
-         }",
+             server { listen ANY:8080; listen ANY:8081 reuseport; root root; add_header X-Worker $pid; }
+         }"
+        .replace("ANY", &any),
     );
     let ports = [free_port(), free_port()];
-    let publish = [0, 1].map(|i| format!("{}:{}:{}", scene.family.loopback(), ports[i], 8080 + i));
+    let host = |i: usize| SocketAddr::new(scene.family.loopback(), ports[i]);
+    let publish = [0, 1].map(|i| format!("{}:{}", host(i), 8080 + i));
     let mut server = scene.run(&["--publish", &publish[0], "--publish", &publish[1]], "nginx");
     let directory = scene.directory().display().to_string();
     server.args(["-p", &directory, "-c", "nginx.conf", "-e", "stderr"]);
@@ -144,7 +148,7 @@ def echo(connection):
 
 fn a_prefork_server(setting: Setting) {
     let workers = "
-listener = socket.create_server(('', 7000), backlog=64)
+listener = socket.create_server(('', 7000), family=FAMILY, backlog=64)
 for _ in range(4):
     if os.fork() == 0:
         while True:
@@ -162,6 +166,7 @@ class Handler(socketserver.BaseRequestHandler):
     def handle(self):
         echo(self.request)
 class Server(socketserver.ThreadingTCPServer):
+    address_family = FAMILY
     allow_reuse_address = True
     request_queue_size = 64
 server = Server(('', 7000), Handler)
@@ -175,7 +180,7 @@ server.serve_forever()
 fn echo_server(setting: Setting, serve: &str) {
     let scene = Scene::new(setting);
     let (mut server, port) = published(&scene, "7000", "python3");
-    let mut server = Running::start(server.args(["-c", &format!("{ECHO}{serve}")]));
+    let mut server = Running::start(server.args(["-c", &format!("{ECHO}FAMILY = {}\n{serve}", scene.family.python())]));
     server.wait_for_text("ready");
     let address = SocketAddr::new(scene.family.loopback(), port);
     std::thread::scope(|scope| {
@@ -198,15 +203,15 @@ fn a_datagram_server(setting: Setting) {
     let scene = Scene::new(setting);
     let (mut server, port) = published(&scene, "7000/udp", "python3");
     let program = "
-import socket
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+import socket, sys
+s = socket.socket(eval(sys.argv[1]), socket.SOCK_DGRAM)
 s.bind(('', 7000))
 print('ready', flush=True)
 while True:
     data, address = s.recvfrom(65536)
     s.sendto(data[::-1], address)
 ";
-    let mut server = Running::start(server.args(["-c", program]));
+    let mut server = Running::start(server.args(["-c", program, scene.family.python()]));
     server.wait_for_text("ready");
     let address = SocketAddr::new(scene.family.loopback(), port);
     let clients = [0, 1].map(|_| UdpSocket::bind((scene.family.loopback(), 0)).expect("bind"));
@@ -250,14 +255,15 @@ fn a_full_backlog_resets_nobody(setting: Setting) {
     let mut server = scene.run(&["--stats", "--publish", &publish], "python3");
     let program = "
 import socket, sys
-listener = socket.create_server(('', 7000), backlog=8)
+listener = socket.create_server(('', 7000), family=eval(sys.argv[2]), backlog=8)
 print('ready', flush=True)
 sys.stdin.readline()
 streams = [listener.accept()[0] for _ in range(int(sys.argv[1]))]
 for s in streams:
     s.sendall(s.recv(100)[::-1])
 ";
-    let mut server = Running::start_with(server.args(["-c", program, &COUNT.to_string()]), Stdio::piped());
+    let mut server =
+        Running::start_with(server.args(["-c", program, &COUNT.to_string(), scene.family.python()]), Stdio::piped());
     let mut stdin = server.take_stdin();
     server.wait_for_text("ready");
     let address = SocketAddr::new(scene.family.loopback(), port);
@@ -288,19 +294,19 @@ fn a_thousand_connections_held(setting: Setting) {
     setrlimit(Resource::Nofile, enough).expect("more descriptors");
     let (mut server, port) = published(&scene, "7000", "python3");
     let program = "
-import asyncio
+import asyncio, sys
 async def serve(reader, writer):
     while line := await reader.readline():
         writer.write(b'answer to ' + line)
         await writer.drain()
     writer.close()
 async def main():
-    server = await asyncio.start_server(serve, '', 7000, backlog=1024)
+    server = await asyncio.start_server(serve, sys.argv[1], 7000, backlog=1024)
     print('ready', flush=True)
     await server.serve_forever()
 asyncio.run(main())
 ";
-    let mut server = Running::start(server.args(["-c", program]));
+    let mut server = Running::start(server.args(["-c", program, &scene.family.any().to_string()]));
     server.wait_for_text("ready");
     let address = SocketAddr::new(scene.family.loopback(), port);
     let connect = |_| {

@@ -12,4 +12,4 @@ pub mod scene;
 pub use machine::Machine;
 pub use ports::{free_port, wait_listening};
 pub use process::{finish, wait_until};
-pub use scene::{Family, Scene, Setting, skip_without_root};
+pub use scene::{Family, Scene, Setting, bracketed, skip_without_root};

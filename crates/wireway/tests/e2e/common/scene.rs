@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,6 +22,7 @@ const ORDINARY: u32 = 65534;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     V4,
+    V6,
 }
 
 impl Family {
@@ -29,6 +30,7 @@ impl Family {
     pub fn loopback(self) -> IpAddr {
         match self {
             Family::V4 => Ipv4Addr::LOCALHOST.into(),
+            Family::V6 => Ipv6Addr::LOCALHOST.into(),
         }
     }
 
@@ -36,6 +38,7 @@ impl Family {
     pub fn gateway(self) -> IpAddr {
         match self {
             Family::V4 => Ipv4Addr::new(10, 0, 2, 2).into(),
+            Family::V6 => Ipv6Addr::new(0xfd00, 0x10, 0, 2, 0, 0, 0, 2).into(),
         }
     }
 
@@ -43,6 +46,15 @@ impl Family {
     pub fn any(self) -> IpAddr {
         match self {
             Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        }
+    }
+
+    /// How Python calls it.
+    pub fn python(self) -> &'static str {
+        match self {
+            Family::V4 => "socket.AF_INET",
+            Family::V6 => "socket.AF_INET6",
         }
     }
 
@@ -54,6 +66,14 @@ impl Family {
     /// A URL to a port of the machine's loopback, from the machine itself.
     pub fn local_url(self, port: u16, path: &str) -> String {
         format!("http://{}{path}", SocketAddr::new(self.loopback(), port))
+    }
+}
+
+/// An address as it is written before a port.
+pub fn bracketed(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
     }
 }
 
