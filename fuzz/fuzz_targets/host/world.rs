@@ -43,6 +43,8 @@ pub struct World {
     pub hosts: [Host; 2],
     pub sockets: [Sockets; 2],
     mtus: [u16; 2],
+    /// Groups that each host's interfaces are in for themselves.
+    groups: [usize; 2],
     /// Frames from each host.
     wire: [VecDeque<Packet>; 2],
     pub seen: Seen,
@@ -94,6 +96,7 @@ impl World {
         });
         let mut world = World {
             now: Instant::from_millis(5000),
+            groups: [0, 1].map(|i| hosts[i].usage().groups),
             hosts,
             sockets: [Sockets::default(), Sockets::default()],
             mtus,
@@ -314,6 +317,8 @@ impl World {
             let permanent = host.neighbours().len();
             assert!(permanent <= 1);
             usage.neighbours = 0;
+            assert_eq!(usage.groups, self.groups[i], "groups");
+            usage.groups = 0;
             assert_eq!(usage, Default::default(), "something is left");
         }
     }
