@@ -53,6 +53,7 @@ mod dns;
 mod failure;
 mod hostile;
 mod java;
+mod multicast;
 mod remote;
 mod server;
 mod transfer;
