@@ -366,6 +366,30 @@ fn version_2_is_spoken_while_its_querier_is_about() {
     assert_eq!(told(&mut bench), [left(), left()]);
 }
 
+/// A switch that asks on its own behalf has no address (RFC 4541 §2.1.1).
+#[test]
+fn queries_from_no_address_are_answered() {
+    let mut bench = Bench::new();
+    let id = bench.udp(5000);
+    join(&mut bench, id, GROUP, None);
+    bench.run_for(SECOND);
+    let _ = bench.sent();
+    for group in [Ipv4Addr::UNSPECIFIED, GROUP] {
+        let good = query(QueryVersion::V3, group, 100, &[]);
+        let message = &good[EthernetHeader::LEN + 24..];
+        let dst = if group.is_unspecified() { ALL_HOSTS } else { group };
+        let header = Ipv4Fields { ttl: 1, ..fields(Ipv4Addr::UNSPECIFIED, dst, Protocol::IGMP) };
+        let packet = ip_with(header, &ALERT, message);
+        bench.receive(&frame(MacAddr::multicast_v4(dst), PEER_MAC, EtherType::IPV4, &packet));
+        bench.run_for(SECOND);
+        assert_eq!(told(&mut bench), [one(RecordKind::MODE_IS_EXCLUDE, GROUP, &[])]);
+    }
+    // No datagram is taken so, but on the link.
+    let datagram = udp(at(Ipv4Addr::UNSPECIFIED, 9), at(GROUP, 5000), b"data");
+    bench.receive(&frame(MacAddr::multicast_v4(GROUP), PEER_MAC, EtherType::IPV4, &datagram));
+    bench.assert_dropped(DropReason::IpMulticast, 1);
+}
+
 #[test]
 fn version_1_has_no_leaves() {
     let mut bench = Bench::new();

@@ -256,10 +256,10 @@ impl Net {
         found.is_some_and(Listening::is_heard)
     }
 
-    /// Whether an interface listens to a group's packets from `source`. Where that is not said (as in a DHCP client's), any source will do.
+    /// Whether an interface listens to a group's packets from `source`. From none they are heard on the link alone (as on Linux).
     pub fn hears(&self, interface: InterfaceId, group: IpAddr, source: IpAddr) -> bool {
         let found = self.groups.find(interface, group).and_then(|index| self.groups.list.get(index));
-        found.is_some_and(|at| if source.is_unspecified() { at.is_heard() } else { at.hears(source) })
+        found.is_some_and(|at| if source.is_unspecified() { is_of_link(group) } else { at.hears(source) })
     }
 
     /// Whether what the host sent itself is for one of its own addresses; false for the copies of its broadcasts and of what went to groups that
@@ -287,5 +287,13 @@ impl Net {
     /// Tells how many groups are kept.
     pub(super) fn tell_group_usage(&self, usage: &mut Usage) {
         usage.groups = self.groups.len();
+    }
+}
+
+/// Whether a group is one that no router passes on: 224.0.0.0/24 (RFC 5771 §4), ff02::/16 and below.
+fn is_of_link(group: IpAddr) -> bool {
+    match group {
+        IpAddr::V4(group) => matches!(group.octets(), [224, 0, 0, _]),
+        IpAddr::V6(group) => multicast_scope(group).is_some_and(|scope| scope <= 2),
     }
 }

@@ -147,7 +147,9 @@ impl Net {
             return self.classify_own(interface, destination.into());
         }
         // RFC 1122 §3.2.1.3: (a) to (g), where each may stand.
-        if source.octets()[0] == 0 && !(source.is_unspecified() && destination.is_broadcast()) {
+        // From none come what a host without an address says to all, and a switch's queries (RFC 4541 §2.1.1).
+        let from_none = source.is_unspecified() && (destination.is_broadcast() || destination.is_multicast());
+        if source.octets()[0] == 0 && !from_none {
             return Err(DropReason::IpInvalidSource);
         }
         if source.is_loopback() || destination.is_loopback() {

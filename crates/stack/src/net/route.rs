@@ -167,6 +167,33 @@ impl Net {
         self.destinations.slots[slot].as_mut().ok_or(Error::NetworkUnreachable)
     }
 
+    /// The interface, gateway and source address that the routes give for a destination.
+    fn first_hop(
+        &self,
+        destination: IpAddr,
+        constraint: Option<InterfaceId>,
+    ) -> Result<(InterfaceId, Option<IpAddr>, Option<IpAddr>)> {
+        let found = self.routes.lookup(destination, constraint);
+        Ok(match (found, constraint) {
+            // Groups of IPv6 are on the first link, unless a route says better than the default one (Linux has a route ff00::/8 for each).
+            (found, None) if destination.is_multicast() && destination.is_ipv6() => {
+                match found.filter(|entry| entry.destination.prefix_len >= 8) {
+                    Some(entry) => (entry.interface, entry.gateway, entry.source),
+                    None => (self.interfaces.get(1).ok_or(Error::NetworkUnreachable)?.id, None, None),
+                }
+            }
+            (Some(entry), _) => (entry.interface, entry.gateway, entry.source),
+            // Bound to a device without a route: the destination is taken to be on its link, as Linux does.
+            (None, Some(interface)) => (interface, None, None),
+            (None, None) => return Err(Error::NetworkUnreachable),
+        })
+    }
+
+    /// By which interface packets to a group would leave: where to join it. Needs no address there.
+    pub fn interface_towards(&self, group: IpAddr) -> Option<InterfaceId> {
+        self.first_hop(group, None).ok().map(|(interface, _, _)| interface)
+    }
+
     fn look_up(&self, destination: IpAddr, constraint: Option<InterfaceId>) -> Result<(Route, IpAddr)> {
         if self.is_local_at(destination, constraint) {
             let source = match destination {
@@ -181,20 +208,7 @@ impl Net {
             _ if self.is_broadcast(destination) => RouteKind::Broadcast,
             _ => RouteKind::Unicast,
         };
-        let found = self.routes.lookup(destination, constraint);
-        let (interface, gateway, preferred) = match (found, constraint) {
-            // Groups of IPv6 are on the first link, unless a route says better than the default one (Linux has a route ff00::/8 for each).
-            (found, None) if kind == RouteKind::Multicast && destination.is_ipv6() => {
-                match found.filter(|entry| entry.destination.prefix_len >= 8) {
-                    Some(entry) => (entry.interface, entry.gateway, entry.source),
-                    None => (self.interfaces.get(1).ok_or(Error::NetworkUnreachable)?.id, None, None),
-                }
-            }
-            (Some(entry), _) => (entry.interface, entry.gateway, entry.source),
-            // Bound to a device without a route: the destination is taken to be on its link, as Linux does.
-            (None, Some(interface)) => (interface, None, None),
-            (None, None) => return Err(Error::NetworkUnreachable),
-        };
+        let (interface, gateway, preferred) = self.first_hop(destination, constraint)?;
         if interface == InterfaceId::LOOPBACK && kind != RouteKind::Multicast {
             return Err(Error::NetworkUnreachable);
         }

@@ -368,7 +368,7 @@ impl Host {
 
     /// From whom a datagram socket wants what is sent to a group. EADDRNOTAVAIL if it did not join it; EINVAL, ENODEV.
     pub fn source_filter(
-        &mut self,
+        &self,
         id: SocketId,
         group: IpAddr,
         interface: Option<InterfaceId>,
@@ -378,7 +378,7 @@ impl Host {
             SocketFamily::Udp => self.udp.multicast(id)?,
             SocketFamily::Raw => self.raw.multicast(id)?,
         };
-        let filter = multicast.filter(&mut self.net, group, interface)?;
+        let filter = multicast.filter(&self.net, group, interface)?;
         Ok((filter.mode, filter.sources))
     }
 

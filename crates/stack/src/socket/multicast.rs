@@ -64,10 +64,10 @@ pub(crate) struct Multicast {
 }
 
 /// The interface that a call means. ENODEV.
-fn interface_of(net: &mut Net, group: IpAddr, named: Option<InterfaceId>) -> Result<InterfaceId> {
+fn interface_of(net: &Net, group: IpAddr, named: Option<InterfaceId>) -> Result<InterfaceId> {
     let found = match named {
         Some(id) => net.interface(id).map(|at| at.id),
-        None => net.route(group, None).ok().map(|route| route.interface),
+        None => net.interface_towards(group),
     };
     found.ok_or(Error::NoDevice)
 }
@@ -246,7 +246,7 @@ impl Multicast {
     }
 
     /// A group's filter. EADDRNOTAVAIL if it was not joined.
-    pub fn filter(&self, net: &mut Net, group: IpAddr, interface: Option<InterfaceId>) -> Result<Filter> {
+    pub fn filter(&self, net: &Net, group: IpAddr, interface: Option<InterfaceId>) -> Result<Filter> {
         if !group.is_multicast() {
             return Err(Error::InvalidArgument);
         }

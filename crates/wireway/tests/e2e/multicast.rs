@@ -20,16 +20,8 @@ in_every_setting! {
     ]
 }
 
-const OPTIONS: [&str; 8] = [
-    "--net",
-    "tap=tap0",
-    "--address",
-    "10.0.0.4/24",
-    "--address",
-    "fd00:7::4/64",
-    "--mac",
-    "02:00:00:00:00:04",
-];
+const OPTIONS: [&str; 8] =
+    ["--net", "tap=tap0", "--address", "10.0.0.4/24", "--address", "fd00:7::4/64", "--mac", "02:00:00:00:00:04"];
 
 /// Its times are in hundredths of a second: it asks often, and believes a leave soon.
 const BRIDGE: &str = "
@@ -77,8 +69,9 @@ print("left", flush=True)
 signal.pause()
 "#;
 
+/// Sends a short and a long datagram. The addresses of an interface that just came up are not usable at once (RFC 4862 §5.4).
 const SENDER: &str = r#"
-import socket, struct, sys
+import errno, socket, sys, time
 group, port = sys.argv[1], int(sys.argv[2])
 v6 = ":" in group
 s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM)
@@ -89,7 +82,14 @@ if v6:
 else:
     s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("10.0.0.4"))
     s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 3)
-s.sendto(b"small", (group, port))
+while True:
+    try:
+        s.sendto(b"small", (group, port))
+        break
+    except OSError as error:
+        if error.errno != errno.EADDRNOTAVAIL:
+            raise
+        time.sleep(0.05)
 s.sendto(b"l" * 4000, (group, port))
 "#;
 
