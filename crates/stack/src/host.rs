@@ -227,6 +227,11 @@ impl Host {
         self.net.interface(interface).map(Interface::address_list).unwrap_or_default()
     }
 
+    /// Whether a router of the interface's link advertises that DHCPv6 tells more, such as name servers (RFC 4861 §4.2, the O flag).
+    pub fn other_configuration(&self, interface: InterfaceId) -> bool {
+        self.net.interface(interface).is_some_and(|at| at.routers.other_config)
+    }
+
     /// Name servers that routers advertised (RFC 8106), each with the interface it was advertised on.
     pub fn name_servers(&self) -> Vec<(InterfaceId, Ipv6Addr)> {
         self.net.name_servers()

@@ -12,6 +12,8 @@ pub enum Address {
     Static(Cidr),
     /// A DHCP server leases one (IPv4).
     Dhcp,
+    /// It is made from what routers advertise (IPv6).
+    Slaac,
 }
 
 impl FromStr for Address {
@@ -20,13 +22,14 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Address, String> {
         match text {
             "dhcp" => Ok(Address::Dhcp),
+            "slaac" => Ok(Address::Slaac),
             _ => parse_cidr(text).map(Address::Static),
         }
     }
 }
 
 fn parse_cidr(text: &str) -> Result<Cidr, String> {
-    let usage = "give an address and a prefix length, such as 10.0.0.4/24 or fd00::4/64, or dhcp";
+    let usage = "give an address and a prefix length, such as 10.0.0.4/24 or fd00::4/64, or dhcp, or slaac";
     let (address, len) = text.split_once('/').ok_or(usage)?;
     let address: IpAddr = address.parse().map_err(|_| usage)?;
     let prefix_len: u8 = len.parse().map_err(|_| usage)?;

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -46,9 +47,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "NET", default_value = "gateway")]
     pub net: Net,
 
-    /// The program's address and prefix length, or dhcp; may be repeated for the other family [default: 10.0.2.15/24 and
+    /// The program's address and prefix length, or dhcp (IPv4), or slaac (IPv6); may be repeated for the other family [default: 10.0.2.15/24 and
     /// fd00:10:0:2::15/64; on a tap 10.0.0.4/24; on a link 10.0.3.1/24, .2]
-    #[arg(long, value_name = "CIDR|dhcp")]
+    #[arg(long, value_name = "CIDR|dhcp|slaac")]
     pub address: Vec<Address>,
 
     /// The router for all else, one a family; on the gateway net also this machine's loopback [default: .2 and ::2; on a
@@ -56,7 +57,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "ADDR", value_parser = parse_gateway)]
     pub gateway: Vec<IpAddr>,
 
-    /// The resolver to ask [default: the machine's own; on a tap or link the one that DHCP names, or none]
+    /// The resolver to ask [default: the machine's own; on a tap or link the one that DHCP or a router names, or none]
     #[arg(long, value_name = "ADDR")]
     pub dns: Option<IpAddr>,
 
@@ -102,13 +103,18 @@ impl RunArgs {
     pub fn addresses(&self) -> impl Iterator<Item = Cidr> {
         self.address.iter().filter_map(|address| match address {
             Address::Static(cidr) => Some(*cidr),
-            Address::Dhcp => None,
+            Address::Dhcp | Address::Slaac => None,
         })
     }
 
     /// Whether a DHCP server is to be asked.
     pub fn dhcp(&self) -> bool {
         self.address.contains(&Address::Dhcp)
+    }
+
+    /// Whether an address is to be made of what routers advertise.
+    pub fn slaac(&self) -> bool {
+        self.address.contains(&Address::Slaac)
     }
 }
 
@@ -121,6 +127,16 @@ pub enum Net {
     Tap(String),
     /// A shared-memory cable of this name to another `wireway run`.
     Link(String),
+}
+
+impl fmt::Display for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Net::Gateway => f.write_str("the gateway's network"),
+            Net::Tap(name) => write!(f, "the TAP interface {name}"),
+            Net::Link(name) => write!(f, "the link {name}"),
+        }
+    }
 }
 
 impl FromStr for Net {

@@ -2,7 +2,6 @@
 //! program runs.
 
 use std::cell::RefCell;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,19 +10,17 @@ use wireway::packet::Instant;
 use wireway::stack::{Host, InterfaceId, SocketId};
 
 use crate::cli::{Net, RunArgs};
-use crate::net::Dns;
+use crate::resolver::Resolver;
 use crate::run::{Failure, random};
 
 /// How long nobody may answer before the program is given up: three questions (RFC 2131 §4.1).
 const PATIENCE: Duration = Duration::from_secs(15);
-/// A program that is about to start does not wait the seven seconds of RFC 5227 §2.1.1, but as long as systemd-networkd does.
-const PROBE_TIME: Duration = Duration::from_millis(200);
 
 /// A DHCP client, and what it has to tell the rest.
 pub struct Dhcp {
     client: Client,
     /// Whose answers go to programs that look names up, if the server is to say.
-    dns: Option<Rc<RefCell<Dns>>>,
+    dns: Option<Rc<RefCell<Resolver>>>,
     /// The first lease is waited for, until then.
     give_up_at: Option<Instant>,
     network: String,
@@ -36,22 +33,18 @@ impl Dhcp {
         host: &mut Host,
         now: Instant,
         interface: InterfaceId,
-        dns: Option<&Rc<RefCell<Dns>>>,
+        dns: Option<&Rc<RefCell<Resolver>>>,
     ) -> Result<Option<Dhcp>, Failure> {
         if !args.dhcp() {
             return Ok(None);
         }
         let mut seed = [0; 32];
         random(&mut seed)?;
-        host.settings_mut().address_probe_time = PROBE_TIME;
         let client = Client::new(host, now, interface, ClientConfig::default(), seed)
             .map_err(|e| Failure::own(format!("--address dhcp: {e}")))?;
-        let (network, named) = match &args.net {
-            Net::Gateway => ("the gateway's network".to_owned(), false),
-            Net::Tap(name) => (format!("the TAP interface {name}"), true),
-            Net::Link(name) => (format!("the link {name}"), true),
-        };
-        let dns = dns.filter(|_| named && args.dns.is_none()).cloned();
+        // The gateway's own resolver is known already.
+        let dns = dns.filter(|_| args.net != Net::Gateway && args.dns.is_none()).cloned();
+        let network = args.net.to_string();
         Ok(Some(Dhcp { client, dns, give_up_at: Some(now + PATIENCE), network }))
     }
 
@@ -78,9 +71,7 @@ impl Dhcp {
                     self.give_up_at = None;
                     eprintln!("wireway: {}", describe(&lease));
                     if let Some(dns) = &self.dns {
-                        let mut dns = dns.borrow_mut();
-                        dns.answered_by = lease.dns.iter().copied().map(IpAddr::V4).collect();
-                        dns.redirect(host);
+                        dns.borrow_mut().lease(host, &lease.dns);
                     }
                 }
                 ClientEvent::Conflict(address) => {

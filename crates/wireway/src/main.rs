@@ -1,10 +1,12 @@
 //! The command `wireway`.
 
 mod address;
+mod autoconf;
 mod cli;
 mod lease;
 mod net;
 mod node;
+mod resolver;
 mod run;
 
 use std::process::ExitCode;

@@ -2,17 +2,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 use std::rc::Rc;
 
 use wireway::engine::Engine;
-use wireway::gateway::{Gateway, GatewayConfig, ResolvConf, Subnet};
+use wireway::gateway::{Gateway, GatewayConfig, Subnet};
 use wireway::nic::{End, MemoryConfig, Monitor, Monitored, Nic, ShmConfig, ShmNic, TapConfig, TapNic, pair};
-use wireway::packet::Instant;
-use wireway::stack::{Cidr, Features, Host, InterfaceConfig};
+use wireway::stack::{Cidr, Features, InterfaceConfig};
 use wireway::wire::MacAddr;
 
 use crate::cli::{Net, RunArgs};
+use crate::resolver::{self, Resolver};
 use crate::run::Failure;
 
 /// Where programs on a TAP are when nothing else was asked for, and where the kernel's end is then.
@@ -22,8 +21,6 @@ const LINK_ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 3, 1), Ipv4Addr::new
 const PREFIX_LEN: u8 = 24;
 /// The gateway's network when nothing else was asked for.
 const SUBNETS: [Subnet; 2] = [Subnet::V4, Subnet::V6];
-/// RFC 1035 §4.2
-const DNS_PORT: u16 = 53;
 /// No link of IPv6 carries less (RFC 8200 §5).
 const LEAST_MTU_V6: u16 = 1280;
 
@@ -36,37 +33,9 @@ pub struct Plan {
     /// The routers for everything else, one a family.
     pub gateways: Vec<IpAddr>,
     /// Name servers that programs ask, and where their questions are to go.
-    pub dns: Option<Dns>,
+    pub dns: Option<Resolver>,
     /// The gateway's connections that have something of the program's to pass on.
     pub sending: Option<Rc<Cell<usize>>>,
-}
-
-/// How name look-ups reach a resolver.
-pub struct Dns {
-    /// The machine's list of name servers, and those that it names now.
-    pub resolv_conf: ResolvConf,
-    pub asked: Vec<SocketAddr>,
-    /// Who answers instead: one a family, to whose servers it stands in.
-    pub answered_by: Vec<IpAddr>,
-}
-
-impl Dns {
-    /// Questions for the machine's name servers go to the one of their family that answers here, or to the other.
-    pub fn redirect(&self, host: &mut Host) {
-        host.redirect(self.asked.iter().filter_map(|&server| {
-            let same = self.answered_by.iter().find(|a| a.is_ipv4() == server.is_ipv4());
-            let &instead = same.or(self.answered_by.first())?;
-            Some((server, SocketAddr::new(instead, DNS_PORT)))
-        }));
-    }
-
-    /// Looks whether the machine has other name servers by now.
-    pub fn follow(&mut self, host: &mut Host, now: Instant) {
-        if let Some(asked) = self.resolv_conf.changed(now) {
-            self.asked = asked;
-            self.redirect(host);
-        }
-    }
 }
 
 /// Makes what `args` ask for; the far end, if it is ours, becomes a node of `engine`.
@@ -75,6 +44,11 @@ pub fn plan(engine: &mut Engine, args: &RunArgs, monitors: &[Rc<RefCell<dyn Moni
         return Err(Failure::own("--publish needs the gateway: on a TAP or a link the program is reached directly"));
     }
     let mut asked = args.addresses().map(|cidr| cidr.address).chain(args.gateway.iter().copied());
+    if args.mtu < LEAST_MTU_V6 && args.slaac() {
+        return Err(Failure::own(format!(
+            "--address slaac: IPv6 needs an --mtu of at least {LEAST_MTU_V6} (RFC 8200 §5)"
+        )));
+    }
     if args.mtu < LEAST_MTU_V6
         && let Some(v6) = asked.find(IpAddr::is_ipv6)
     {
@@ -100,6 +74,11 @@ fn gateway(
     mac: MacAddr,
     monitors: &[Rc<RefCell<dyn Monitor>>],
 ) -> Result<Plan, Failure> {
+    if args.slaac() {
+        return Err(Failure::own(
+            "--address slaac: the gateway's network has its addresses; leave it out, or give one",
+        ));
+    }
     let subnets = SUBNETS.iter().filter(|usual| usual.gateway.is_ipv4() || args.mtu >= LEAST_MTU_V6);
     let subnets: Result<Vec<Subnet>, Failure> = subnets.map(|usual| subnet(args, usual)).collect();
     let mut config = GatewayConfig {
@@ -111,7 +90,7 @@ fn gateway(
     if mac == config.mac {
         config.mac.0[5] ^= 1;
     }
-    config.resolvers = args.dns.iter().map(|&address| SocketAddr::new(address, DNS_PORT)).collect();
+    config.resolvers = args.dns.iter().map(|&address| SocketAddr::new(address, resolver::PORT)).collect();
     for publish in &args.publish {
         config.publish.push(publish.parse().map_err(|e| Failure::own(format!("--publish: {e}")))?);
     }
@@ -144,7 +123,7 @@ fn gateway(
         interface: interface(args, mac, addresses, near.features()),
         nic: watched(near, monitors),
         gateways,
-        dns: Some(dns(config.subnets.iter().map(|s| s.dns).collect())),
+        dns: Some(Resolver::new(config.subnets.iter().map(|s| s.dns).collect())),
         sending: Some(gateway.sending),
     })
 }
@@ -218,9 +197,9 @@ fn link(args: &RunArgs, mac: MacAddr, name: &str, monitors: &[Rc<RefCell<dyn Mon
     })
 }
 
-/// Name look-ups on a network that is not ours: answered by whom `--dns` says, or later by whom a lease names.
-fn dns_beyond(args: &RunArgs) -> Option<Dns> {
-    (args.dns.is_some() || args.dhcp()).then(|| dns(args.dns.into_iter().collect()))
+/// Name look-ups on a network that is not ours: answered by whom `--dns` says, or by whom the network will name.
+fn dns_beyond(args: &RunArgs) -> Option<Resolver> {
+    (args.dns.is_some() || args.dhcp() || args.slaac()).then(|| Resolver::new(args.dns.into_iter().collect()))
 }
 
 /// What was asked for, or the usual one. The routers have to be their neighbours.
@@ -238,7 +217,7 @@ fn addresses(args: &RunArgs, usual: Cidr) -> Result<Vec<Cidr>, Failure> {
 }
 
 fn interface(args: &RunArgs, mac: MacAddr, addresses: Vec<Cidr>, features: Features) -> InterfaceConfig {
-    InterfaceConfig { addresses, features, ..InterfaceConfig::ethernet("eth0", mac, args.mtu) }
+    InterfaceConfig { addresses, features, autoconf: args.slaac(), ..InterfaceConfig::ethernet("eth0", mac, args.mtu) }
 }
 
 fn watched<N: Nic + 'static>(nic: N, monitors: &[Rc<RefCell<dyn Monitor>>]) -> Box<dyn Nic> {
@@ -247,12 +226,6 @@ fn watched<N: Nic + 'static>(nic: N, monitors: &[Rc<RefCell<dyn Monitor>>]) -> B
         nic = Box::new(Monitored::new(nic, "eth0", monitor.clone()));
     }
     nic
-}
-
-/// Questions for the machine's name servers go to this address instead: the gateway's, or what `--dns` says.
-fn dns(answered_by: Vec<IpAddr>) -> Dns {
-    let (resolv_conf, asked) = ResolvConf::read(Path::new("/etc/resolv.conf"));
-    Dns { resolv_conf, asked, answered_by }
 }
 
 /// The kernel's address on a TAP that we make: the router if there is one in the program's network, else the address beside the program's.

@@ -6,6 +6,7 @@ use wireway::packet::Instant;
 use wireway::stack::{Event, InterfaceId};
 
 use crate::FAILED;
+use crate::autoconf::Autoconf;
 use crate::lease::Dhcp;
 
 /// The service of the program's host.
@@ -13,19 +14,20 @@ use crate::lease::Dhcp;
 pub struct Node {
     attach: Option<Attach>,
     dhcp: Option<Dhcp>,
+    autoconf: Option<Autoconf>,
     /// Why there will be no program.
     failure: Option<String>,
 }
 
 impl Node {
-    /// A node whose interface is told its address, or is not.
-    pub fn new(dhcp: Option<Dhcp>) -> Node {
-        Node { attach: None, dhcp, failure: None }
+    /// A node whose interface is told its addresses, or is not.
+    pub fn new(dhcp: Option<Dhcp>, autoconf: Option<Autoconf>) -> Node {
+        Node { attach: None, dhcp, autoconf, failure: None }
     }
 
     /// Whether the program has to wait for an address.
     pub fn is_waiting(&self) -> bool {
-        self.dhcp.as_ref().is_some_and(Dhcp::is_waiting)
+        self.dhcp.as_ref().is_some_and(Dhcp::is_waiting) || self.autoconf.as_ref().is_some_and(Autoconf::is_waiting)
     }
 
     /// Why the wait was in vain, or the program was ended.
@@ -44,10 +46,11 @@ impl Node {
     }
 
     fn configure(&mut self, cx: &mut Context<'_>) {
-        let Some(dhcp) = &mut self.dhcp else { return };
-        let waited = dhcp.is_waiting();
-        match dhcp.poll(cx.now, cx.host) {
-            Ok(()) if waited && !dhcp.is_waiting() => cx.stop(0),
+        let waited = self.is_waiting();
+        let dhcp = self.dhcp.as_mut().map_or(Ok(()), |dhcp| dhcp.poll(cx.now, cx.host));
+        let autoconf = self.autoconf.as_mut().map_or(Ok(()), |autoconf| autoconf.poll(cx.now, cx.host));
+        match dhcp.and(autoconf) {
+            Ok(()) if waited && !self.is_waiting() => cx.stop(0),
             Ok(()) => {}
             Err(reason) => {
                 self.failure = Some(reason);
@@ -65,7 +68,8 @@ impl Service for Node {
     }
 
     fn event(&mut self, cx: &mut Context<'_>, event: Event) {
-        if self.dhcp.as_ref().is_some_and(|dhcp| dhcp.socket() == event.socket) {
+        let of_dhcp = self.dhcp.as_ref().is_some_and(|dhcp| dhcp.socket() == event.socket);
+        if of_dhcp || self.autoconf.as_ref().is_some_and(|autoconf| autoconf.has(event.socket)) {
             self.configure(cx);
         } else if let Some(attach) = &mut self.attach {
             attach.event(cx, event);
@@ -81,7 +85,9 @@ impl Service for Node {
 
     fn poll_at(&self) -> Option<Instant> {
         let attach = self.attach.as_ref().and_then(Attach::poll_at);
-        attach.into_iter().chain(self.dhcp.as_ref().and_then(Dhcp::poll_at)).min()
+        let dhcp = self.dhcp.as_ref().and_then(Dhcp::poll_at);
+        let autoconf = self.autoconf.as_ref().and_then(Autoconf::poll_at);
+        [attach, dhcp, autoconf].into_iter().flatten().min()
     }
 
     fn nic_failed(&mut self, cx: &mut Context<'_>, interface: InterfaceId, reason: &str) {

@@ -14,11 +14,14 @@ use wireway::nic::{Capture, Monitor, Trace};
 use wireway::stack::{Cidr, Host, InterfaceId, RouteEntry, Settings};
 
 use crate::FAILED;
-use crate::cli::RunArgs;
+use crate::autoconf::Autoconf;
+use crate::cli::{Net, RunArgs};
 use crate::lease::Dhcp;
 use crate::net;
 use crate::node::Node;
 
+/// A program that is about to start does not wait the seven seconds of RFC 5227 §2.1.1 for an address, but as long as systemd-networkd does.
+const PROBE_TIME: Duration = Duration::from_millis(200);
 /// How long the message may take that gives an address back, and how often it is looked whether it has left.
 const RELEASE_WAIT: Duration = Duration::from_millis(500);
 const RELEASE_STEP: Duration = Duration::from_millis(2);
@@ -63,7 +66,10 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     random(&mut seed)?;
     let now = engine.now();
     let mut settings = Settings::default();
-    if plan.sending.is_some() {
+    if args.dhcp() || args.slaac() {
+        settings.address_probe_time = PROBE_TIME;
+    }
+    if args.net == Net::Gateway {
         // On the gateway's link nobody else is who could have our addresses: they need no probing.
         settings.ipv6_dad_transmits = 0;
     }
@@ -78,7 +84,8 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         dns.borrow().redirect(&mut host);
     }
     let dhcp = Dhcp::new(args, &mut host, now, interface, dns.as_ref())?;
-    let node = engine.add_node(host, Box::new(Node::new(dhcp)));
+    let autoconf = Autoconf::new(args, now, interface, dns.as_ref())?;
+    let node = engine.add_node(host, Box::new(Node::new(dhcp, autoconf)));
     engine.add_nic(node, interface, plan.nic).map_err(Failure::own)?;
     wait_for_address(&mut engine, node)?;
 
@@ -120,7 +127,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     Ok(u8::try_from(status).unwrap_or(FAILED))
 }
 
-/// Runs the engine until the interface has an address, if it gets one by DHCP.
+/// Runs the engine until the interface has its addresses, if it has to wait for some.
 fn wait_for_address(engine: &mut Engine, node: NodeId) -> Result<(), Failure> {
     let is_waiting = |engine: &Engine| engine.service::<Node>(node).is_some_and(Node::is_waiting);
     if is_waiting(engine) {

@@ -52,6 +52,8 @@ pub(crate) struct Routers {
     pub reachable_time: Option<Duration>,
     pub retrans_time: Option<Duration>,
     pub mtu: Option<u16>,
+    /// What the latest advertisement said of it: other things than addresses are to be had by DHCPv6.
+    pub other_config: bool,
     routes: Vec<Learnt>,
     name_servers: Vec<(Ipv6Addr, Instant)>,
     /// The next router solicitation, and the time to the one after.
@@ -187,6 +189,7 @@ impl Net {
         let routers = &mut at.routers;
         // Zero says nothing.
         let millis = |n: u32| (n > 0).then(|| Duration::from_millis(n.into()));
+        routers.other_config = fields.other_config;
         routers.hop_limit = Some(fields.hop_limit).filter(|&n| n > 0).or(routers.hop_limit);
         routers.reachable_time = millis(fields.reachable_time).or(routers.reachable_time);
         routers.retrans_time = millis(fields.retransmit_time).or(routers.retrans_time);

@@ -48,9 +48,10 @@ pub(crate) fn to_bind(
     }
 }
 
-/// Where a connect or send call leads. The unspecified address is the host itself, as on Linux.
+/// Where a connect or send call leads. The unspecified address is the host itself, as on Linux. Whether the socket's program may name such
+/// an address was asked before ([`is_nameable`]): a redirect may lead from one family to the other.
 pub(crate) fn to_destination(domain: Domain, v6_only: bool, address: SocketAddr) -> Result<SocketAddr> {
-    let mut address = unmap(domain, address)?;
+    let mut address = unmap(Domain::Inet6, address)?;
     match address.ip() {
         IpAddr::V4(_) if domain == Domain::Inet6 && v6_only => return Err(Error::NetworkUnreachable),
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -58,6 +59,11 @@ pub(crate) fn to_destination(domain: Domain, v6_only: bool, address: SocketAddr)
         IpAddr::V4(_) | IpAddr::V6(_) => {}
     }
     Ok(address)
+}
+
+/// Whether the program of a socket can name such an address: on an IPv4 socket no IPv6 one, whatever is in it. EAFNOSUPPORT.
+pub(crate) fn is_nameable(domain: Domain, address: SocketAddr) -> Result<()> {
+    unmap(domain, address).map(drop)
 }
 
 /// Whether an address means something else on each link (RFC 4007 §4): link-local ones, and groups of the link.

@@ -41,7 +41,7 @@ impl Host {
     /// Connects. TCP: EINPROGRESS, then an event with OUT or ERR; called again EALREADY, or once the first outcome:
     /// Ok (the first call after success), EISCONN. Datagram kinds: sets the peer at once.
     pub fn connect(&mut self, now: Instant, id: SocketId, peer: SocketAddr) -> Result<()> {
-        let peer = self.redirected(id, peer);
+        let peer = self.led(id, peer)?;
         match id.family {
             SocketFamily::Tcp => self.tcp.connect(&mut self.net, now, id, peer),
             SocketFamily::Udp => self.udp.connect(&mut self.net, now, id, peer),
@@ -134,7 +134,7 @@ impl Host {
         peer: Option<SocketAddr>,
         source: Option<SocketAddr>,
     ) -> Result<usize> {
-        let peer = peer.map(|peer| self.redirected(id, peer));
+        let peer = peer.map(|peer| self.led(id, peer)).transpose()?;
         match id.family {
             // On a connected stream the address is ignored, as Linux does (EISCONN is what POSIX allows too).
             SocketFamily::Tcp => self.tcp.send(&mut self.net, now, id, data, SendFlags::default()),

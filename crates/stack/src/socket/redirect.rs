@@ -3,13 +3,15 @@
 //!
 //! A call that names such an address is carried out with the other one; what comes back is shown under the address that was
 //! asked, because resolvers throw away answers from strangers. A loopback address is the host's own again while one of its sockets
-//! has the port.
+//! has the port. The server may be of the other family; a datagram socket of IPv4 has to be connected to it then, as those of most
+//! resolvers are.
 
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
 
-use super::{SocketFamily, SocketId};
-use crate::Host;
+use super::address::is_nameable;
+use super::{Domain, SocketFamily, SocketId};
 use crate::rng::{Map, Rng};
+use crate::{Host, Result};
 
 pub(crate) struct Redirects {
     rules: Vec<(SocketAddr, SocketAddr)>,
@@ -24,7 +26,10 @@ impl Redirects {
 
     /// The address to show for `peer` on this socket.
     pub fn shown(&self, id: SocketId, peer: SocketAddr) -> SocketAddr {
-        if self.asked.is_empty() || !self.rules.iter().any(|(_, to)| *to == canonical(peer)) {
+        // A socket of IPv4 that was led to a server of IPv6 cannot say its address.
+        let unsayable =
+            |to: &SocketAddr| to.is_ipv6() && to.port() == peer.port() && peer.ip() == Ipv4Addr::UNSPECIFIED;
+        if self.asked.is_empty() || !self.rules.iter().any(|(_, to)| *to == canonical(peer) || unsayable(to)) {
             return peer;
         }
         self.asked.get(&id).copied().unwrap_or(peer)
@@ -37,8 +42,14 @@ impl Redirects {
     }
 }
 
+/// Without v4-mapping. A link-local address keeps its scope.
 fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address {
+        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none() => {
+            SocketAddrV6::new(*v6.ip(), v6.port(), 0, v6.scope_id()).into()
+        }
+        other => SocketAddr::new(other.ip().to_canonical(), other.port()),
+    }
 }
 
 impl Host {
@@ -48,8 +59,17 @@ impl Host {
         self.redirects.rules = rules.into_iter().map(|(asked, to)| (canonical(asked), canonical(to))).collect();
     }
 
-    /// Where a call of this socket that names `peer` leads.
-    pub(super) fn redirected(&mut self, id: SocketId, peer: SocketAddr) -> SocketAddr {
+    /// Where a call of this socket that names `peer` leads. EAFNOSUPPORT if it cannot name it.
+    pub(super) fn led(&mut self, id: SocketId, peer: SocketAddr) -> Result<SocketAddr> {
+        if peer.is_ipv6() {
+            // What a socket shows of its address tells its family.
+            let domain = if self.local_addr(id)?.is_ipv4() { Domain::Inet } else { Domain::Inet6 };
+            is_nameable(domain, peer)?;
+        }
+        Ok(self.redirected(id, peer))
+    }
+
+    fn redirected(&mut self, id: SocketId, peer: SocketAddr) -> SocketAddr {
         let wanted = canonical(peer);
         let Some((_, to)) = self.redirects.rules.iter().find(|(asked, _)| *asked == wanted).copied() else {
             return peer;

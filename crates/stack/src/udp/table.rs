@@ -105,7 +105,9 @@ impl Table {
     /// The sockets bound so, in three lists.
     fn bound(&self, key: &Key) -> [&[u32]; 3] {
         let port = key.local.port();
-        let lists = [self.exact.get(&(bits(key.local.ip()), port)), self.any4.get(&port), self.any6.get(&port)];
+        // "Any IPv4 address" is none of IPv6's.
+        let any4 = if key.local.is_ipv4() { self.any4.get(&port) } else { None };
+        let lists = [self.exact.get(&(bits(key.local.ip()), port)), any4, self.any6.get(&port)];
         lists.map(|list| list.map(|indices| &indices[..]).unwrap_or_default())
     }
 

@@ -56,4 +56,5 @@ mod java;
 mod multicast;
 mod remote;
 mod server;
+mod slaac;
 mod transfer;

@@ -1,0 +1,132 @@
+//! `--address slaac`: waits for an address made from what routers advertise, tells of it, and asks DHCPv6 for name servers where they say so.
+//! The stack does the rest, while the program runs too.
+
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use wireway::dhcp::Information;
+use wireway::packet::Instant;
+use wireway::stack::{AddressState, Cidr, Host, InterfaceId, SocketId};
+
+use crate::cli::RunArgs;
+use crate::resolver::Resolver;
+use crate::run::{Failure, random};
+
+/// How long no router may advertise a prefix before the program is given up.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long DHCPv6 may take to name a server: two questions, after which the program does without.
+const DNS_PATIENCE: Duration = Duration::from_secs(3);
+/// How often to look what the stack has got.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What waits for an address, and then for news of DHCPv6.
+pub struct Autoconf {
+    interface: InterfaceId,
+    information: Option<Information>,
+    seed: [u8; 32],
+    /// Whose answers go to programs that look names up, if the routers are to say.
+    dns: Option<Rc<RefCell<Resolver>>>,
+    /// An address is waited for, until then.
+    give_up_at: Option<Instant>,
+    /// Since when there is one.
+    address_at: Option<Instant>,
+    look_at: Instant,
+    network: String,
+}
+
+impl Autoconf {
+    /// As `args` ask for it, if they do.
+    pub fn new(
+        args: &RunArgs,
+        now: Instant,
+        interface: InterfaceId,
+        dns: Option<&Rc<RefCell<Resolver>>>,
+    ) -> Result<Option<Autoconf>, Failure> {
+        if !args.slaac() {
+            return Ok(None);
+        }
+        let mut seed = [0; 32];
+        random(&mut seed)?;
+        Ok(Some(Autoconf {
+            interface,
+            information: None,
+            seed,
+            dns: dns.filter(|_| args.dns.is_none()).cloned(),
+            give_up_at: Some(now + PATIENCE),
+            address_at: None,
+            look_at: now,
+            network: args.net.to_string(),
+        }))
+    }
+
+    /// Whether a socket is ours.
+    pub fn has(&self, socket: SocketId) -> bool {
+        self.information.as_ref().is_some_and(|information| information.socket() == socket)
+    }
+
+    /// Whether there was no address yet.
+    pub fn is_waiting(&self) -> bool {
+        self.give_up_at.is_some()
+    }
+
+    pub fn poll_at(&self) -> Option<Instant> {
+        let look = self.is_waiting().then_some(self.look_at);
+        look.into_iter().chain(self.information.as_ref().and_then(Information::poll_at)).min()
+    }
+
+    /// Goes on. The reason if the wait was in vain.
+    pub fn poll(&mut self, now: Instant, host: &mut Host) -> Result<(), String> {
+        if let Some(information) = &mut self.information {
+            information.poll(now, host);
+            if let Some(dns) = &self.dns {
+                dns.borrow_mut().inform(host, self.interface, information.dns());
+            }
+        }
+        let Some(give_up_at) = self.give_up_at else { return Ok(()) };
+        self.look_at = now + LOOK;
+        let Some(address) = address(host, self.interface) else {
+            return if now < give_up_at { Ok(()) } else { Err(self.in_vain()) };
+        };
+        let since = *self.address_at.get_or_insert(now);
+        if host.other_configuration(self.interface) && self.dns.is_some() && self.information.is_none() {
+            // Without it there is as much as without an answer.
+            self.information = Information::new(host, now, self.interface, self.seed).ok();
+        }
+        let servers = self.dns.as_ref().map(|dns| dns.borrow_mut().look(host)).unwrap_or_default();
+        if !servers.is_empty() || self.information.is_none() || now >= since + DNS_PATIENCE {
+            self.give_up_at = None;
+            eprintln!("wireway: {}", describe(host, self.interface, address, &servers));
+        }
+        Ok(())
+    }
+
+    fn in_vain(&self) -> String {
+        format!(
+            "no address by SLAAC: no router on {} has advertised a prefix; start one there (such as dnsmasq --enable-ra), or say the address: --address fd00::4/64",
+            self.network
+        )
+    }
+}
+
+/// An address beyond the link that may be used.
+fn address(host: &Host, interface: InterfaceId) -> Option<Cidr> {
+    let all = host.addresses(interface).into_iter().filter(|info| info.state == AddressState::Preferred);
+    all.map(|info| info.cidr).find(|cidr| matches!(cidr.address, IpAddr::V6(v6) if !v6.is_unicast_link_local()))
+}
+
+fn describe(host: &Host, interface: InterfaceId, address: Cidr, servers: &[IpAddr]) -> String {
+    let routes = host.routes();
+    let is_default = |route: &&wireway::stack::RouteEntry| {
+        let everything = Cidr { address: Ipv6Addr::UNSPECIFIED.into(), prefix_len: 0 };
+        route.interface == interface && route.destination == everything
+    };
+    let router = routes.iter().find(is_default).and_then(|route| route.gateway);
+    let router = router.map_or("no router".into(), |router| format!("router {router}"));
+    let dns = match servers {
+        [] => "no DNS".into(),
+        servers => format!("DNS {}", servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
+    };
+    format!("address {}/{}, {router}, {dns}; made of what routers advertise", address.address, address.prefix_len)
+}

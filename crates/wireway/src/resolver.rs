@@ -1,0 +1,87 @@
+//! Where name look-ups go: programs ask the servers that the machine's resolv.conf(5) names, and others answer.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::path::Path;
+
+use wireway::gateway::ResolvConf;
+use wireway::packet::Instant;
+use wireway::stack::{Host, InterfaceId};
+
+/// RFC 1035 §4.2
+pub const PORT: u16 = 53;
+
+/// How name look-ups reach a resolver.
+pub struct Resolver {
+    /// The machine's list of name servers, and those that it names now.
+    resolv_conf: ResolvConf,
+    asked: Vec<SocketAddr>,
+    /// Who answers: the gateway's, or what `--dns` says. If nobody, those that follow.
+    said: Vec<SocketAddr>,
+    /// Of a DHCP lease.
+    leased: Vec<SocketAddr>,
+    /// What routers advertise (RFC 8106).
+    advertised: Vec<SocketAddr>,
+    /// What DHCPv6 says.
+    informed: Vec<SocketAddr>,
+}
+
+impl Resolver {
+    /// With these servers, or those that the network will name.
+    pub fn new(said: Vec<IpAddr>) -> Resolver {
+        let (resolv_conf, asked) = ResolvConf::read(Path::new("/etc/resolv.conf"));
+        let said = said.into_iter().map(|server| SocketAddr::new(server, PORT)).collect();
+        let none = Vec::new;
+        Resolver { resolv_conf, asked, said, leased: none(), advertised: none(), informed: none() }
+    }
+
+    /// Questions for the machine's name servers go to the first of their family that answers here, or else to the first.
+    pub fn redirect(&self, host: &mut Host) {
+        let named = self.leased.iter().chain(&self.advertised).chain(&self.informed);
+        let servers: Vec<SocketAddr> = if self.said.is_empty() { named.copied().collect() } else { self.said.clone() };
+        host.redirect(self.asked.iter().filter_map(|&asked| {
+            let same = servers.iter().find(|server| server.is_ipv4() == asked.is_ipv4());
+            same.or(servers.first()).map(|&instead| (asked, instead))
+        }));
+    }
+
+    /// A name is about to be looked up: follows the machine's list, and the routers.
+    pub fn follow(&mut self, host: &mut Host, now: Instant) {
+        if let Some(asked) = self.resolv_conf.changed(now) {
+            self.asked = asked;
+            self.redirect(host);
+        }
+        self.look(host);
+    }
+
+    /// A lease names these servers.
+    pub fn lease(&mut self, host: &mut Host, servers: &[Ipv4Addr]) {
+        self.leased = servers.iter().map(|&server| SocketAddr::from((server, PORT))).collect();
+        self.redirect(host);
+    }
+
+    /// DHCPv6 names these servers.
+    pub fn inform(&mut self, host: &mut Host, interface: InterfaceId, servers: &[Ipv6Addr]) {
+        let servers = servers.iter().map(|&server| on(interface, server)).collect();
+        if self.informed != servers {
+            self.informed = servers;
+            self.redirect(host);
+        }
+    }
+
+    /// The IPv6 servers that the network names now.
+    pub fn look(&mut self, host: &mut Host) -> Vec<IpAddr> {
+        let servers = host.name_servers().into_iter().map(|(interface, server)| on(interface, server)).collect();
+        if self.advertised != servers {
+            self.advertised = servers;
+            self.redirect(host);
+        }
+        self.advertised.iter().chain(&self.informed).map(SocketAddr::ip).collect()
+    }
+}
+
+/// A server on an interface's link, or beyond.
+fn on(interface: InterfaceId, server: Ipv6Addr) -> SocketAddr {
+    // A scope id is Linux's number of the interface (RFC 4007 §11).
+    let scope = if server.is_unicast_link_local() { u32::from(interface.0) + 1 } else { 0 };
+    SocketAddrV6::new(server, PORT, 0, scope).into()
+}
