@@ -26,8 +26,8 @@ const OPTIONS: [&str; 8] =
 /// Its times are in hundredths of a second: it asks often, and believes a leave soon.
 const BRIDGE: &str = "
     ip link add br0 type bridge mcast_snooping 1 mcast_querier 1 mcast_igmp_version 3 mcast_mld_version 2 \
-        mcast_query_interval 200 mcast_query_response_interval 100 mcast_membership_interval 600 \
-        mcast_last_member_interval 20
+        mcast_query_interval 200 mcast_startup_query_interval 100 mcast_query_response_interval 100 \
+        mcast_membership_interval 600 mcast_last_member_interval 20
     ip tuntap add dev tap0 mode tap
     echo 1 > /proc/sys/net/ipv6/conf/tap0/disable_ipv6
     ip link set tap0 master br0
@@ -84,12 +84,13 @@ else:
     s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 3)
 while True:
     try:
-        s.sendto(b"small", (group, port))
+        s.bind((sys.argv[3], 0))
         break
     except OSError as error:
         if error.errno != errno.EADDRNOTAVAIL:
             raise
         time.sleep(0.05)
+s.sendto(b"small", (group, port))
 s.sendto(b"l" * 4000, (group, port))
 "#;
 
@@ -253,7 +254,7 @@ fn the_kernel_hears_what_we_send(setting: Setting) {
         });
         let port = receiver.local_addr().expect("address").port();
         let mut sender = scene.run_in(&machine, &OPTIONS, "python3");
-        finish(sender.arg(&program).args([group.to_string(), port.to_string()])).ok();
+        finish(sender.arg(&program).args([&group.to_string(), &port.to_string(), ours])).ok();
         let mut buffer = [0; 5000];
         for expected in [&b"small"[..], &[b'l'; 4000]] {
             let (n, from): (usize, SocketAddr) = receiver.recv_from(&mut buffer).expect("receive");
