@@ -4,7 +4,7 @@
 //! serves. So `read`, `write`, `poll`, `dup`, `fork`, `exec`, blocking, time-outs and signals are the kernel's own. Where to look:
 //!
 //! - the boundary: `filter.rs`; starting and ending a program: `launch.rs`, `guardian.rs`, `signals.rs`, `inherited.rs`
-//! - notifications and what they point to: `notify.rs`, `process.rs`, `msghdr.rs`, `sockaddr.rs`
+//! - notifications and what they point to: `notify.rs`, `process.rs`, `msghdr.rs`, `sockaddr.rs`, `group_values.rs`
 //! - the service: `service.rs`, over `world.rs` (sockets, parked calls) and `socket.rs`
 //! - a call: `calls/`, one file for each family
 //! - a socket's pair: `stream.rs`, `listener.rs`, `datagram.rs`, `netlink.rs`; tricks they share: `prefill.rs`, `alive.rs`
@@ -15,6 +15,7 @@ mod alive;
 mod calls;
 mod datagram;
 pub mod filter;
+mod group_values;
 pub mod guardian;
 pub mod inherited;
 pub mod launch;
