@@ -14,7 +14,7 @@ use wireway_wire::{Ipv4Header, Ipv6Header, Malformed, Protocol, Sum, UdpHeader};
 use crate::counters::{Counter, DropReason};
 use crate::event::Ready;
 use crate::net::{Complaint, IcmpError, Inbound, IpMeta, Net, RouteKind, quote_again};
-use crate::socket::address::{scope, to_bind, to_destination, unspecified};
+use crate::socket::address::{is_one_v6, scope, to_bind, to_destination, unspecified};
 use crate::socket::datagram::DatagramSocket;
 use crate::socket::multicast::Multicast;
 use crate::socket::port::{Binding, Ports, Rules};
@@ -276,7 +276,7 @@ impl Udp {
             interface: device,
             ..IpMeta::new(local.ip(), peer.ip(), protocol.0, socket.hops_to(net, peer.ip(), device))
         };
-        let receive_errors = options.receive_errors;
+        let receive_errors = options.receives_errors(v6);
         let mut packet = Packet::copy_from(data);
         let pseudo = match (local.ip(), peer.ip()) {
             (IpAddr::V4(from), IpAddr::V4(to)) => Sum::pseudo_v4(from, to, protocol, len as u32),
@@ -362,7 +362,8 @@ impl Udp {
         }
         let binding = binding(address.ip(), &options);
         self.take_port(net, id, address, binding)?;
-        let (_, held) = self.parts(id)?;
+        let (socket, held) = self.parts(id)?;
+        socket.options.v6_only |= is_one_v6(address.ip());
         held.by_bind = address.port() != 0;
         held.address = Some(address.ip());
         Ok(())

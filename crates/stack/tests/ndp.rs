@@ -82,7 +82,7 @@ fn a_neighbour_that_does_not_answer_fails_after_three_questions() {
     let mut bench = alone();
     let id = bench.udp6(7);
     bench.host.connect(bench.now, id, at6(PEER6, 5)).unwrap();
-    bench.host.set_option(bench.now, id, wireway_stack::SocketOption::ReceiveErrors(true)).unwrap();
+    bench.host.set_option(bench.now, id, wireway_stack::SocketOption::ReceiveErrorsV6(true)).unwrap();
     bench.host.send(bench.now, id, b"x", Default::default()).unwrap();
     bench.run_for(seconds(4));
     assert_eq!(sent(&mut bench).0.len(), 3);

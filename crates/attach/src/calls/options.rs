@@ -44,12 +44,17 @@ pub(super) fn set(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Resul
         socket_at(w, key)?.timed = true;
         return Ok(Outcome::Done(sys::set_option(&theirs, level, name, &value).map(|()| 0)));
     }
+    // As Linux's ip_setsockopt and ip_getsockopt: each its own error.
+    if level == libc::IPPROTO_IPV6 && socket_at(w, key)?.family == libc::AF_INET {
+        return Err(Errno::NOPROTOOPT);
+    }
     if local_option(w, key, level, name, &value)? {
         return Ok(Outcome::Done(Ok(0)));
     }
     let id = socket_at(w, key)?.id.ok_or(Errno::NOPROTOOPT)?;
-    let option = parse(cx.host, level, name, &value)?;
-    cx.host.set_option(cx.now, id, option).map_err(errno)?;
+    if let Some(option) = parse(cx.host, level, name, &value)? {
+        cx.host.set_option(cx.now, id, option).map_err(errno)?;
+    }
     w.run_soon(key);
     Ok(Outcome::Done(Ok(0)))
 }
@@ -108,11 +113,12 @@ fn seconds(value: &[u8], range: std::ops::RangeInclusive<i32>) -> Result<Duratio
     Ok(Duration::from_secs(seconds as u64))
 }
 
-fn parse(host: &Host, level: i32, name: i32, value: &[u8]) -> Result<SocketOption, Errno> {
+/// `None`: it is so already.
+fn parse(host: &Host, level: i32, name: i32, value: &[u8]) -> Result<Option<SocketOption>, Errno> {
     use SocketOption::*;
     let flag = || int(value).map(|v| v != 0);
     let ip = || int_or_byte(value);
-    Ok(match (level, name) {
+    Ok(Some(match (level, name) {
         (libc::SOL_SOCKET, libc::SO_REUSEADDR) => ReuseAddress(flag()?),
         (libc::SOL_SOCKET, libc::SO_REUSEPORT) => ReusePort(flag()?),
         (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => KeepAlive(flag()?),
@@ -171,7 +177,14 @@ fn parse(host: &Host, level: i32, name: i32, value: &[u8]) -> Result<SocketOptio
             words.iter_mut().zip(value.chunks_exact(4)).for_each(|(word, raw)| *word = int(raw).unwrap_or(0) as u32);
             IcmpFilter(words)
         }
-        (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => ReceiveErrors(ip()? != 0),
+        (libc::IPPROTO_IP, libc::IP_RECVERR) => ReceiveErrors(ip()? != 0),
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => ReceiveErrorsV6(flag()?),
+        (libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG) => DontFragment(flag()?),
+        // The only algorithm there is.
+        (libc::IPPROTO_TCP, libc::TCP_CONGESTION) if value.split(|b| *b == 0).next() == Some(b"reno") => {
+            return Ok(None);
+        }
+        (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => return Err(Errno::NOENT),
         (libc::IPPROTO_UDPLITE, UDPLITE_SEND_CSCOV) => SendCoverage(coverage(int(value)?)),
         (libc::IPPROTO_UDPLITE, UDPLITE_RECV_CSCOV) => ReceiveCoverage(coverage(int(value)?)),
         (libc::IPPROTO_TCP, libc::TCP_NODELAY) => NoDelay(flag()?),
@@ -201,7 +214,7 @@ fn parse(host: &Host, level: i32, name: i32, value: &[u8]) -> Result<SocketOptio
             WindowClamp(u32::try_from(int(value)?).map_err(|_| Errno::INVAL)?)
         }
         _ => return Err(Errno::NOPROTOOPT),
-    })
+    }))
 }
 
 /// As Linux takes it: the header is always covered, and no datagram is longer than its length can say.
@@ -239,6 +252,9 @@ fn value(
         return Ok(raw);
     }
     let socket = socket_at(w, key)?;
+    if level == libc::IPPROTO_IPV6 && socket.family == libc::AF_INET {
+        return Err(Errno::OPNOTSUPP);
+    }
     let bytes = |v: i32| Ok(v.to_ne_bytes().to_vec());
     if level == libc::SOL_SOCKET {
         match name {
@@ -343,7 +359,9 @@ fn known(cx: &mut Context<'_>, id: SocketId, level: i32, name: i32) -> Result<Ve
             cx.host.tcp_info(cx.now, id).map_err(errno)?.path_mtu as i32
         }
         (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => o.v6_only as i32,
-        (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => o.receive_errors as i32,
+        (libc::IPPROTO_IP, libc::IP_RECVERR) => o.receive_errors as i32,
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => o.receive_errors_v6 as i32,
+        (libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG) => o.dont_fragment as i32,
         (libc::IPPROTO_TCP, libc::TCP_NODELAY) => o.no_delay as i32,
         (libc::IPPROTO_TCP, libc::TCP_CORK) => o.cork as i32,
         (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => o.quick_ack as i32,
@@ -364,7 +382,7 @@ fn known(cx: &mut Context<'_>, id: SocketId, level: i32, name: i32) -> Result<Ve
         (libc::IPPROTO_TCP, libc::TCP_LINGER2) => match o.linger2 {
             Some(Duration::ZERO) => -1,
             Some(time) => secs(time),
-            None => 0,
+            None => secs(cx.host.settings().tcp_fin_timeout),
         },
         (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT) => o.defer_accept as i32,
         (libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP) => o.window_clamp as i32,

@@ -66,6 +66,11 @@ pub(crate) fn is_nameable(domain: Domain, address: SocketAddr) -> Result<()> {
     unmap(domain, address).map(drop)
 }
 
+/// A socket that is bound to it is V6ONLY from then on, as on Linux (__inet6_bind).
+pub(crate) fn is_one_v6(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(ip) if !ip.is_unspecified())
+}
+
 /// Whether an address means something else on each link (RFC 4007 §4): link-local ones, and groups of the link.
 fn is_of_link(ip: Ipv6Addr) -> bool {
     ip.is_unicast_link_local() || multicast_scope(ip) == Some(2)

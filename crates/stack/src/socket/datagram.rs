@@ -154,7 +154,7 @@ impl DatagramSocket {
                 return;
             }
         }
-        if self.options.receive_errors {
+        if self.options.receives_errors(error.source.is_ipv6()) {
             // What does not fit is known by the pending error at least.
             if self.errors.len() < ERRORS {
                 self.errors.push_back(SocketError {
@@ -258,6 +258,9 @@ impl DatagramSocket {
     /// Whether to set DF on a packet of `len` bytes with its IP header, going by `route`; EMSGSIZE where the program asked to be told.
     pub fn dont_fragment(&self, route: &Route, len: usize) -> Result<bool> {
         let (path, interface) = (len <= usize::from(route.mtu), len <= usize::from(route.interface_mtu));
+        if self.options.dont_fragment && route.source.is_ipv6() && !path {
+            return Err(Error::MessageTooLong);
+        }
         match self.options.mtu_discover {
             MtuDiscover::Dont => Ok(false),
             MtuDiscover::Want => Ok(path),
@@ -300,6 +303,11 @@ impl DatagramSocket {
             SocketOption::V6Only(_) if self.local.port() != 0 => return Err(Error::InvalidArgument),
             SocketOption::V6Only(on) => options.v6_only = on,
             SocketOption::Transparent(on) => options.transparent = on,
+            SocketOption::DontFragment(on) => options.dont_fragment = on,
+            SocketOption::ReceiveErrorsV6(on) => {
+                options.receive_errors_v6 = on;
+                self.errors.clear();
+            }
             SocketOption::ReceiveErrors(on) => {
                 options.receive_errors = on;
                 self.errors.clear();

@@ -45,9 +45,13 @@ pub enum SocketOption {
     V6Only(bool),
     /// IP_TRANSPARENT, as the gateway uses it: bind and send from any address, receive for any address and port.
     Transparent(bool),
-    /// IP_RECVERR on datagram kinds: every ICMP error about what the socket sent becomes its pending error, soft ones and those of a
+    /// IP_RECVERR on datagram kinds: every ICMP error about what the socket sent over IPv4 becomes its pending error, soft ones and those of a
     /// socket that is not connected too, and stands in the queue that [`Host::recv_error`](crate::Host::recv_error) reads.
     ReceiveErrors(bool),
+    /// IPV6_RECVERR: the same for what was sent over IPv6.
+    ReceiveErrorsV6(bool),
+    /// IPV6_DONTFRAG (RFC 3542 §11.2): what is too long for the path over IPv6 is EMSGSIZE instead of sent in fragments.
+    DontFragment(bool),
     /// IP_HDRINCL, on raw IPv4 sockets: what is sent begins with its IP header.
     HeaderIncluded(bool),
     /// IPV6_CHECKSUM, on raw IPv6 sockets (RFC 3542 §3.1): where in the payload a checksum stands, at an even place; it is computed on sending and looked
@@ -146,6 +150,8 @@ pub struct SocketOptions {
     pub v6_only: bool,
     pub transparent: bool,
     pub receive_errors: bool,
+    pub receive_errors_v6: bool,
+    pub dont_fragment: bool,
     pub hold_incoming: bool,
     pub no_delay: bool,
     pub cork: bool,
@@ -175,6 +181,11 @@ impl SocketOptions {
     /// The hop count that packets to a destination of this family start with, if the program chose one.
     pub(crate) fn hops(&self, v6: bool) -> Option<u8> {
         if v6 { self.hop_limit } else { self.ttl }
+    }
+
+    /// Whether errors about what was sent over this family stand in the socket's queue.
+    pub(crate) fn receives_errors(&self, v6: bool) -> bool {
+        if v6 { self.receive_errors_v6 } else { self.receive_errors }
     }
 
     /// The type of service, or traffic class, of packets to a destination of this family.
@@ -253,6 +264,8 @@ pub(crate) fn datagram_defaults(settings: &crate::Settings) -> SocketOptions {
         v6_only: false,
         transparent: false,
         receive_errors: false,
+        receive_errors_v6: false,
+        dont_fragment: false,
         hold_incoming: false,
         no_delay: false,
         cork: false,

@@ -15,7 +15,7 @@ use super::state::State;
 use super::{Idle, Socket, Tcp};
 use crate::net::{Complaint, Net, RouteKind};
 use crate::socket::SocketFamily;
-use crate::socket::address::{present, scope, to_bind, to_destination, unspecified};
+use crate::socket::address::{is_one_v6, present, scope, to_bind, to_destination, unspecified};
 use crate::socket::port::Binding;
 use crate::{Counter, Domain, Error, InterfaceId, Refusal, Result, Shutdown, SocketId};
 
@@ -88,6 +88,7 @@ impl Tcp {
             }
         };
         idle.claim = Some(Claim { port, binding });
+        idle.common.options.v6_only |= is_one_v6(address.ip());
         Ok(())
     }
 

@@ -38,6 +38,8 @@ pub(super) fn defaults(settings: &Settings) -> SocketOptions {
         v6_only: false,
         transparent: false,
         receive_errors: false,
+        receive_errors_v6: false,
+        dont_fragment: false,
         hold_incoming: false,
         no_delay: false,
         cork: false,
@@ -112,6 +114,8 @@ impl Tcp {
             SocketOption::TrafficClass(class) => options.traffic_class = class & !3,
             SocketOption::MtuDiscover(mode) => options.mtu_discover = mode,
             SocketOption::ReceiveErrors(_)
+            | SocketOption::ReceiveErrorsV6(_)
+            | SocketOption::DontFragment(_)
             | SocketOption::HeaderIncluded(_)
             | SocketOption::ChecksumAt(_)
             | SocketOption::SendCoverage(_)

@@ -23,6 +23,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/errqueue.h>
 #include <linux/sockios.h>
 
 #define TELL(what, call) (errno = 0, tell(what, (long)(call)))
@@ -595,6 +596,125 @@ static void mapped(void) {
     close(d), close(c), close(s);
 }
 
+static void ipv6(void) {
+    struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
+    socklen_t n = sizeof a;
+    char text[64];
+    int s = socket(AF_INET, SOCK_STREAM, 0);
+    NUMBER(s, IPPROTO_IPV6, IPV6_V6ONLY);
+    SET(s, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 9);
+    SET(s, IPPROTO_TCP, TCP_LINGER2, 0);
+    NUMBER(s, IPPROTO_TCP, TCP_LINGER2);
+    TELL("congestion control", setsockopt(s, IPPROTO_TCP, TCP_CONGESTION, "reno", 4));
+    TELL("none of this name", setsockopt(s, IPPROTO_TCP, TCP_CONGESTION, "nosuch", 6));
+    close(s);
+    int types[] = {SOCK_STREAM, SOCK_DGRAM};
+    for (int i = 0; i < 2; i++) {
+        s = socket(AF_INET6, types[i], 0);
+        NUMBER(s, IPPROTO_IPV6, IPV6_UNICAST_HOPS);
+        SET(s, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 7);
+        SET(s, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 256);
+        NUMBER(s, IPPROTO_IPV6, IPV6_UNICAST_HOPS);
+        NUMBER(s, IPPROTO_IP, IP_TTL);
+        SET(s, IPPROTO_IPV6, IPV6_UNICAST_HOPS, -1);
+        NUMBER(s, IPPROTO_IPV6, IPV6_UNICAST_HOPS);
+        SET(s, IPPROTO_IPV6, IPV6_TCLASS, 0x20);
+        SET(s, IPPROTO_IPV6, IPV6_TCLASS, 256);
+        NUMBER(s, IPPROTO_IPV6, IPV6_TCLASS);
+        NUMBER(s, IPPROTO_IP, IP_TOS);
+        SET(s, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO);
+        NUMBER(s, IPPROTO_IPV6, IPV6_MTU_DISCOVER);
+        NUMBER(s, IPPROTO_IPV6, IPV6_MTU);
+        TELL("bind to ::1", bind(s, (void *)&a, sizeof a));
+        SET(s, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+        struct sockaddr_in6 other = a;
+        inet_pton(AF_INET6, "2001:db8::1", &other.sin6_addr);
+        int t = socket(AF_INET6, types[i], 0);
+        TELL("bind to another's", bind(t, (void *)&other, sizeof other));
+        TELL("bind to a short address", bind(t, (void *)&a, 20));
+        inet_pton(AF_INET6, "fe80::1", &other.sin6_addr);
+        TELL("bind without a scope", bind(t, (void *)&other, sizeof other));
+        TELL("connect without a scope", connect(t, (void *)&other, sizeof other));
+        close(t);
+        if (types[i] == SOCK_STREAM) {
+            struct sockaddr_in6 at;
+            n = sizeof at;
+            TELL("listen", listen(s, 3));
+            TELL("own", getsockname(s, (void *)&at, &n));
+            t = socket(AF_INET6, SOCK_STREAM, 0);
+            TELL("connect", connect(t, (void *)&at, sizeof at));
+            int c = accept(s, (void *)&at, &n);
+            printf("from %s, %u\n", inet_ntop(AF_INET6, &at.sin6_addr, text, sizeof text), n);
+            TELL("send", send(t, "hello", 5, 0));
+            char room[8];
+            TELL("receive", recv(c, room, 5, MSG_WAITALL));
+            close(c), close(t);
+        }
+        close(s);
+    }
+    // An IPv4 and an IPv6 socket on one port: by V6ONLY alone.
+    for (int only = 0; only < 2; only++) {
+        s = socket(AF_INET6, SOCK_DGRAM, 0);
+        SET(s, IPPROTO_IPV6, IPV6_V6ONLY, only);
+        struct sockaddr_in6 any = {.sin6_family = AF_INET6};
+        bind(s, (void *)&any, sizeof any);
+        n = sizeof any;
+        getsockname(s, (void *)&any, &n);
+        int t = socket(AF_INET, SOCK_DGRAM, 0);
+        struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = any.sin6_port};
+        TELL("bind the other family", bind(t, (void *)&four, sizeof four));
+        close(t), close(s);
+    }
+    s = socket(AF_INET6, SOCK_DGRAM, 0);
+    SET(s, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+    SET(s, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1);
+    SET(s, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
+    SET(s, IPPROTO_IPV6, IPV6_RECVERR, 1);
+    NUMBER(s, IPPROTO_IPV6, IPV6_RECVERR);
+    NUMBER(s, IPPROTO_IP, IP_RECVERR);
+    SET(s, IPPROTO_IPV6, IPV6_DONTFRAG, 1);
+    NUMBER(s, IPPROTO_IPV6, IPV6_DONTFRAG);
+    bind(s, (void *)&a, sizeof a);
+    struct sockaddr_in6 at;
+    n = sizeof at;
+    getsockname(s, (void *)&at, &n);
+    SET(s, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 3);
+    TELL("to itself", sendto(s, "x", 1, 0, (void *)&at, sizeof at));
+    char data[8], control[256];
+    struct iovec v = {data, sizeof data};
+    struct msghdr m = {&at, sizeof at, &v, 1, control, sizeof control, 0};
+    TELL("recvmsg", recvmsg(s, &m, 0));
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+        printf("control %d %d, %zu:", c->cmsg_level, c->cmsg_type, c->cmsg_len);
+        for (unsigned i = 0; i < c->cmsg_len - CMSG_LEN(0); i++)
+            printf(" %02x", CMSG_DATA(c)[i]);
+        printf("\n");
+    }
+    // Nobody is there: ICMPv6 says so, and the error queue has it.
+    int gone = socket(AF_INET6, SOCK_DGRAM, 0);
+    bind(gone, (void *)&a, sizeof a);
+    n = sizeof at;
+    getsockname(gone, (void *)&at, &n);
+    close(gone);
+    TELL("to nobody", sendto(s, "gone", 4, 0, (void *)&at, sizeof at));
+    struct pollfd p = {s, POLLIN, 0};
+    TELL("poll", poll(&p, 1, 5000));
+    m.msg_controllen = sizeof control;
+    TELL("the error", recvmsg(s, &m, MSG_ERRQUEUE));
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    while (c && c->cmsg_type != IPV6_RECVERR)
+        c = CMSG_NXTHDR(&m, c);
+    struct sock_extended_err *e = (void *)CMSG_DATA(c);
+    struct sockaddr_in6 *offender = (void *)(e + 1);
+    printf("%d %d: errno %u origin %u type %u code %u from %s\n", c->cmsg_level, c->cmsg_type, e->ee_errno, e->ee_origin,
+           e->ee_type, e->ee_code, inet_ntop(AF_INET6, &offender->sin6_addr, text, sizeof text));
+    close(s);
+    s = socket(AF_INET6, SOCK_DGRAM, IPPROTO_UDPLITE);
+    SET(s, IPPROTO_UDPLITE, 10, 5);
+    NUMBER(s, IPPROTO_UDPLITE, 10);
+    close(s);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1)
         return write(atoi(argv[1]), "exec", 4) != 4;
@@ -611,4 +731,5 @@ int main(int argc, char **argv) {
     processes(argv[0]);
     interfaces();
     mapped();
+    ipv6();
 }
