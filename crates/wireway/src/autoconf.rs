@@ -1,5 +1,6 @@
-//! `--address slaac`: waits for an address made from what routers advertise, tells of it, and asks DHCPv6 for name servers where they say so.
-//! The stack does the rest, while the program runs too.
+//! Addresses of IPv6: waits until those that were given are known to be nobody else's (RFC 4862 §5.4), and with `--address slaac` for one made
+//! from what routers advertise; tells of that, and asks DHCPv6 for name servers where they say so. The stack does the rest, while the
+//! program runs too.
 
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,7 +11,7 @@ use wireway::dhcp::Information;
 use wireway::packet::Instant;
 use wireway::stack::{AddressState, Cidr, Host, InterfaceId, SocketId};
 
-use crate::cli::RunArgs;
+use crate::cli::{Net, RunArgs};
 use crate::resolver::Resolver;
 use crate::run::{Failure, random};
 
@@ -24,6 +25,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// What waits for an address, and then for news of DHCPv6.
 pub struct Autoconf {
     interface: InterfaceId,
+    /// The addresses that were given.
+    given: Vec<IpAddr>,
+    slaac: bool,
     information: Option<Information>,
     seed: [u8; 32],
     /// Whose answers go to programs that look names up, if the routers are to say.
@@ -44,13 +48,17 @@ impl Autoconf {
         interface: InterfaceId,
         dns: Option<&Rc<RefCell<Resolver>>>,
     ) -> Result<Option<Autoconf>, Failure> {
-        if !args.slaac() {
+        let given = args.addresses().map(|cidr| cidr.address);
+        let given: Vec<IpAddr> = given.filter(|address| address.is_ipv6() && args.net != Net::Gateway).collect();
+        if !args.slaac() && given.is_empty() {
             return Ok(None);
         }
         let mut seed = [0; 32];
         random(&mut seed)?;
         Ok(Some(Autoconf {
             interface,
+            given,
+            slaac: args.slaac(),
             information: None,
             seed,
             dns: dns.filter(|_| args.dns.is_none()).cloned(),
@@ -86,6 +94,18 @@ impl Autoconf {
         }
         let Some(give_up_at) = self.give_up_at else { return Ok(()) };
         self.look_at = now + LOOK;
+        let all = host.addresses(self.interface);
+        for given in &self.given {
+            match all.iter().find(|info| info.cidr.address == *given) {
+                None => return Err(format!("--address {given}: another host on {} has it", self.network)),
+                Some(info) if info.state == AddressState::Tentative => return Ok(()),
+                Some(_) => {}
+            }
+        }
+        if !self.slaac {
+            self.give_up_at = None;
+            return Ok(());
+        }
         let Some(address) = address(host, self.interface) else {
             return if now < give_up_at { Ok(()) } else { Err(self.in_vain()) };
         };
@@ -110,10 +130,11 @@ impl Autoconf {
     }
 }
 
-/// An address beyond the link that may be used.
+/// An address beyond the link that was made from a prefix and may be used.
 fn address(host: &Host, interface: InterfaceId) -> Option<Cidr> {
-    let all = host.addresses(interface).into_iter().filter(|info| info.state == AddressState::Preferred);
-    all.map(|info| info.cidr).find(|cidr| matches!(cidr.address, IpAddr::V6(v6) if !v6.is_unicast_link_local()))
+    let all = host.addresses(interface).into_iter();
+    let made = all.filter(|info| info.state == AddressState::Preferred && info.lifetimes.is_some());
+    made.map(|info| info.cidr).find(|cidr| matches!(cidr.address, IpAddr::V6(v6) if !v6.is_unicast_link_local()))
 }
 
 fn describe(host: &Host, interface: InterfaceId, address: Cidr, servers: &[IpAddr]) -> String {

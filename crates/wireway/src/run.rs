@@ -66,9 +66,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     random(&mut seed)?;
     let now = engine.now();
     let mut settings = Settings::default();
-    if args.dhcp() || args.slaac() {
-        settings.address_probe_time = PROBE_TIME;
-    }
+    settings.address_probe_time = PROBE_TIME;
     if args.net == Net::Gateway {
         // On the gateway's link nobody else is who could have our addresses: they need no probing.
         settings.ipv6_dad_transmits = 0;

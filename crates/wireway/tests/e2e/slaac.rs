@@ -1,5 +1,5 @@
-//! `--address slaac` against dnsmasq's router advertisements: RFC 4862, with name servers by RFC 8106 and by stateless DHCPv6 (RFC 8415
-//! §18.2.6).
+//! Addresses of IPv6: `--address slaac` against dnsmasq's router advertisements (RFC 4862), with name servers by RFC 8106 and by stateless
+//! DHCPv6 (RFC 8415 §18.2.6); and duplicates of given ones.
 
 use std::net::{Ipv6Addr, TcpListener};
 
@@ -13,7 +13,7 @@ in_every_setting!(
     v6_ordinary_user,
     crate::common::Family::V4,
     [no_router_is_told],
-    [routers_configure_everything, dhcpv6_names_the_servers, both_families_at_once,]
+    [routers_configure_everything, dhcpv6_names_the_servers, a_given_address_is_probed, both_families_at_once]
 );
 
 const KERNELS: Ipv6Addr = Ipv6Addr::new(0xfd12, 3, 0, 0, 0, 0, 0, 5);
@@ -111,6 +111,21 @@ fn both_families_at_once(setting: Setting) {
     assert_eq!(told.lines().filter(|line| line.starts_with("wireway: address ")).count(), 2, "{told}");
     assert!(seen.contains("inet 10.0.0.") && seen.contains("inet6 fd12:3::"), "{seen}");
     drop(server);
+}
+
+fn a_given_address_is_probed(setting: Setting) {
+    if skip_without_root("duplicate address detection") {
+        return;
+    }
+    let scene = Scene::new(setting);
+    let machine = machine(&scene);
+    let options = |address| ["--net", "tap=tap0", "--address", address];
+    // In use from the program's start on.
+    let mut ping = scene.run_in(&machine, &options("fd12:3::4/64"), "ping");
+    finish(ping.args(["-6", "-n", "-c", "1", "-W", "20", "fd12:3::5"])).ok();
+    let outcome = finish(&mut scene.run_in(&machine, &options("fd12:3::5/64"), "true"));
+    let told = "wireway: --address fd12:3::5: another host on the TAP interface tap0 has it\n";
+    assert_eq!((outcome.code(), outcome.stderr.as_str()), (125, told));
 }
 
 fn no_router_is_told(setting: Setting) {
