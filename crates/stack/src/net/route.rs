@@ -270,6 +270,9 @@ impl Net {
             return self.settings.ip_default_ttl;
         }
         // What the link's routers say (RFC 4861 §6.3.4), else the setting.
+        if self.interfaces.iter().all(|at| at.routers.hop_limit.is_none()) {
+            return self.settings.ipv6_hop_limit;
+        }
         let said = match self.route(destination, interface) {
             Ok(route) => self.interface(route.interface).and_then(|at| at.routers.hop_limit),
             Err(_) => None,
