@@ -383,3 +383,23 @@ fn a_flood_of_advertisements_is_bounded() {
     let probed = probe(&mut bench, FAR).unwrap();
     assert_eq!(probed.0, ROUTER_MAC);
 }
+
+#[test]
+fn destinations_are_tried_in_the_order_of_rfc_6724() {
+    let order = |bench: &mut Bench, addresses: &[&str]| -> Vec<String> {
+        let mut all: Vec<IpAddr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
+        bench.host.sort_destinations(&mut all);
+        all.iter().map(|a| a.to_string()).collect()
+    };
+    // IPv4 alone: what IPv6 cannot reach comes last (rule 1).
+    let mut bench = Bench::new();
+    assert_eq!(order(&mut bench, &["2001:db8:1::1", "10.0.0.2"]), ["10.0.0.2", "2001:db8:1::1"]);
+    // Both: IPv6 first (rule 6); with equal labels before others (rule 5); the longest match first (rule 9).
+    let mut bench = listening(quick());
+    let (now, eth0) = (bench.now, bench.eth0);
+    bench.host.add_address(now, eth0, cidr(OURS, 24), false).unwrap();
+    advertise(&mut bench, &fields(1800), |w| w.prefix(&prefix(7200, 3600)));
+    assert_eq!(order(&mut bench, &["10.0.0.2", "2001:db8:1::1"]), ["2001:db8:1::1", "10.0.0.2"]);
+    assert_eq!(order(&mut bench, &["fd12::1", "2001:db8:2::1", "10.0.0.2"]), ["2001:db8:2::1", "10.0.0.2", "fd12::1"]);
+    assert_eq!(order(&mut bench, &["2001:db8:f000::1", "2001:db8:1::1"]), ["2001:db8:1::1", "2001:db8:f000::1"]);
+}
