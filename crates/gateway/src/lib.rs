@@ -17,7 +17,7 @@
 //! Where to look:
 //! - what leads where: `address.rs`
 //! - TCP: connections `tcp.rs`, their bytes `relay.rs`; UDP: `udp.rs`; ICMP echo: `icmp.rs`; DNS: `dns/`; DHCP: `dhcp.rs`
-//! - published ports: `publish.rs`
+//! - published ports: `publish.rs`; DHCP and router advertisements: `dhcp.rs`, `router.rs`
 //! - the machine's sockets: `outer.rs`
 
 mod address;
@@ -31,6 +31,7 @@ mod icmp;
 mod outer;
 mod publish;
 mod relay;
+mod router;
 mod table;
 mod tcp;
 mod udp;
@@ -53,6 +54,7 @@ use address::Map;
 use dns::Dns;
 use icmp::Icmp;
 use publish::Ports;
+use router::Router;
 use tcp::{Taken, Tcp};
 use udp::Udp;
 
@@ -118,6 +120,7 @@ impl Gateway {
             icmp: Icmp::new(&mut host, now, u16::from_ne_bytes(entropy::bytes().map_err(system)?))?,
             dns: Dns::new(servers, udp.socket()),
             dhcp: dhcp::server(&mut host, now, interface, config)?,
+            router: Router::new(&mut host, now, interface, config)?,
             udp,
             ports,
             map: Map::new(config, resolvers),
@@ -145,6 +148,7 @@ pub struct Relays {
     icmp: Icmp,
     dns: Dns,
     dhcp: Option<Server>,
+    router: Option<Router>,
     ports: Ports,
     map: Map,
     resolv_conf: ResolvConf,
@@ -233,6 +237,8 @@ impl Service for Relays {
             self.take_datagrams(cx);
         } else if self.dhcp.as_ref().is_some_and(|dhcp| dhcp.socket() == event.socket) {
             self.answer_dhcp(cx);
+        } else if let Some(router) = self.router.as_mut().filter(|router| router.socket() == event.socket) {
+            router.event(cx);
         } else if self.icmp.has(event.socket) {
             self.icmp.event(cx, event.socket, &self.map, &self.counters);
         } else if !self.tcp.event(cx, event, &self.counters) {
@@ -253,6 +259,9 @@ impl Service for Relays {
         if self.more_dhcp {
             self.answer_dhcp(cx);
         }
+        if let Some(router) = &mut self.router {
+            router.poll(cx);
+        }
         self.tcp.poll(cx, &self.counters);
         if self.udp.poll(cx, &self.counters) {
             self.take_datagrams(cx);
@@ -268,8 +277,15 @@ impl Service for Relays {
         if self.more_connections || self.more_dhcp {
             return Some(Instant::ZERO);
         }
-        let parts =
-            [self.tcp.poll_at(), self.udp.poll_at(), self.icmp.poll_at(), self.dns.poll_at(), self.ports.poll_at()];
+        let router = self.router.as_ref().map(Router::poll_at);
+        let parts = [
+            self.tcp.poll_at(),
+            self.udp.poll_at(),
+            self.icmp.poll_at(),
+            self.dns.poll_at(),
+            self.ports.poll_at(),
+            router,
+        ];
         parts.into_iter().flatten().min()
     }
 }

@@ -84,15 +84,18 @@ pub struct Rig {
     pub published: Vec<Publish>,
 }
 
-fn host_with_interface(now: Instant, config: &GatewayConfig, features: Features) -> Host {
-    let mut host = Host::new(Settings::default(), [7; 32]);
+/// `autoconf`: of IPv6 it knows nothing but what routers tell.
+fn host_with_interface(now: Instant, config: &GatewayConfig, features: Features, autoconf: bool) -> Host {
+    let mut host = Host::new(Settings { ipv6_dad_transmits: 0, ..Settings::default() }, [7; 32]);
+    let subnets = || config.subnets.iter().filter(|subnet| subnet.gateway.is_ipv4() || !autoconf);
     let interface = InterfaceConfig {
-        addresses: config.subnets.iter().map(|s| s.program).collect(),
+        addresses: subnets().map(|s| s.program).collect(),
         features,
+        autoconf,
         ..InterfaceConfig::ethernet("eth0", MemoryConfig::default().macs[0], config.mtu)
     };
     let interface = host.add_interface(now, interface).expect("adds eth0");
-    for subnet in &config.subnets {
+    for subnet in subnets() {
         let address = match subnet.gateway {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -111,7 +114,16 @@ impl Rig {
         Rig::with(GatewayConfig::default())
     }
 
-    pub fn with(mut config: GatewayConfig) -> Rig {
+    pub fn with(config: GatewayConfig) -> Rig {
+        Rig::build(config, false)
+    }
+
+    /// With a program's host that configures IPv6 by itself.
+    pub fn with_autoconf(config: GatewayConfig) -> Rig {
+        Rig::build(config, true)
+    }
+
+    fn build(mut config: GatewayConfig, autoconf: bool) -> Rig {
         let cable = MemoryConfig { mtu: config.mtu, ..MemoryConfig::default() };
         config.features = cable.features;
         config.mac = cable.macs[1];
@@ -122,7 +134,7 @@ impl Rig {
         let thread = std::thread::spawn(move || {
             let mut engine = Engine::new().expect("engine");
             let now = engine.now();
-            let host = host_with_interface(now, &config, cable.features);
+            let host = host_with_interface(now, &config, cable.features, autoconf);
             let interface = wireway_stack::InterfaceId(1);
             let driver = Driver { wake: driver_wake, incoming, waiting: Vec::new() };
             let program = engine.add_node(host, Box::new(driver));
@@ -148,7 +160,8 @@ impl Rig {
 
     pub fn connect(&self, peer: SocketAddr) -> Result<Stream, Error> {
         let socket = self.until(move |cx| {
-            let socket = cx.host.socket(Domain::Inet, Kind::Stream).expect("socket");
+            let domain = if peer.is_ipv4() { Domain::Inet } else { Domain::Inet6 };
+            let socket = cx.host.socket(domain, Kind::Stream).expect("socket");
             assert_eq!(cx.host.connect(cx.now, socket, peer), Err(Error::InProgress));
             Some(socket)
         });
