@@ -17,6 +17,7 @@ use wireway_link::LinkConfig;
 use wireway_packet::Instant;
 use wireway_stack::{
     Cidr, Domain, Features, Host, InterfaceConfig, InterfaceId, Kind, ReceiveFlags, Settings, SocketId, SocketOption,
+    Usage,
 };
 
 use common::stream::{Stream, byte};
@@ -239,7 +240,10 @@ fn run(seed: u64) -> bool {
     net.run_for(Duration::from_secs(4000));
     for h in [client, server] {
         let host = net.host(h);
-        assert_eq!(host.usage(), Default::default(), "something is left");
+        // A host is in the groups of all hosts for as long as it lives.
+        let groups = host.usage().groups;
+        assert_eq!(host.usage(), Usage { groups, ..Usage::default() }, "something is left");
+        assert_eq!(groups, 2 * (host.interfaces().count()), "{:?}", host.groups());
         assert_eq!(host.poll_at(), None);
         while host.next_event().is_some() {}
     }

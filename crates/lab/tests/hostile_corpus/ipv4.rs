@@ -219,12 +219,16 @@ fn link_broadcasts_of_unicast_packets() {
 fn every_protocol() {
     let mut world = World::new();
     for protocol in 0..=255u8 {
-        if [Protocol::ICMP, Protocol::TCP, Protocol::UDP].contains(&Protocol(protocol)) {
+        if [Protocol::ICMP, Protocol::TCP, Protocol::UDP, Protocol::UDP_LITE].contains(&Protocol(protocol)) {
             continue;
         }
         for len in [0, 1, 7, 8, 100] {
             let frame = FORGE.ipv4(Protocol(protocol), &vec![9; len]);
-            world.inject_dropped(format!("{len} bytes of protocol {protocol}"), frame, R::IpNoProtocol);
+            let reason = match Protocol(protocol) {
+                Protocol::IGMP => R::IgmpChecksum,
+                _ => R::IpNoProtocol,
+            };
+            world.inject_dropped(format!("{len} bytes of protocol {protocol}"), frame, reason);
         }
         world.tick();
     }
