@@ -34,14 +34,11 @@ impl Resolver {
         Resolver { resolv_conf, asked, said, leased: none(), advertised: none(), informed: none() }
     }
 
-    /// Questions for the machine's name servers go to the first of their family that answers here, or else to the first.
+    /// Questions for the machine's name servers go to those that answer here.
     pub fn redirect(&self, host: &mut Host) {
         let named = self.leased.iter().chain(&self.advertised).chain(&self.informed);
         let servers: Vec<SocketAddr> = if self.said.is_empty() { named.copied().collect() } else { self.said.clone() };
-        host.redirect(self.asked.iter().filter_map(|&asked| {
-            let same = servers.iter().find(|server| server.is_ipv4() == asked.is_ipv4());
-            same.or(servers.first()).map(|&instead| (asked, instead))
-        }));
+        host.redirect(pair(&self.asked, &servers));
     }
 
     /// A name is about to be looked up: follows the machine's list, and the routers.
@@ -79,9 +76,46 @@ impl Resolver {
     }
 }
 
+/// Who answers for whom: the first for the first and so on, of one family where there is one, and from the beginning again when there are fewer. So
+/// a program that tries one after the other does so here too.
+fn pair(asked: &[SocketAddr], servers: &[SocketAddr]) -> Vec<(SocketAddr, SocketAddr)> {
+    let instead = |(nth, asked): (usize, &SocketAddr)| {
+        let of_family = servers.iter().copied().filter(|server| server.is_ipv4() == asked.is_ipv4());
+        let mut choice: Vec<SocketAddr> = of_family.collect();
+        if choice.is_empty() {
+            choice = servers.to_vec();
+        }
+        choice.get(nth % choice.len().max(1)).map(|&server| (*asked, server))
+    };
+    asked.iter().enumerate().filter_map(instead).collect()
+}
+
 /// A server on an interface's link, or beyond.
 fn on(interface: InterfaceId, server: Ipv6Addr) -> SocketAddr {
     // A scope id is Linux's number of the interface (RFC 4007 §11).
     let scope = if server.is_unicast_link_local() { u32::from(interface.0) + 1 } else { 0 };
     SocketAddrV6::new(server, PORT, 0, scope).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_that_is_asked_has_one_that_answers() {
+        let pairs = |asked: &[&str], servers: &[&str]| {
+            let parse =
+                |all: &[&str]| all.iter().map(|a| SocketAddr::new(a.parse().unwrap(), PORT)).collect::<Vec<_>>();
+            let pairs = pair(&parse(asked), &parse(servers));
+            pairs.iter().map(|(_, server)| server.ip().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(pairs(&["127.0.0.53"], &["10.0.2.3", "fd00::3"]), ["10.0.2.3"]);
+        assert_eq!(pairs(&["127.0.0.53", "::1"], &["10.0.2.3", "fd00::3"]), ["10.0.2.3", "fd00::3"]);
+        assert_eq!(
+            pairs(&["192.0.2.1", "192.0.2.2", "192.0.2.3"], &["10.0.0.5", "10.0.0.6"]),
+            ["10.0.0.5", "10.0.0.6", "10.0.0.5"]
+        );
+        assert_eq!(pairs(&["192.0.2.1", "192.0.2.2"], &["fd00::5", "fd00::6"]), ["fd00::5", "fd00::6"]);
+        assert!(pairs(&["192.0.2.1"], &[]).is_empty());
+    }
 }
