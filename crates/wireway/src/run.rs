@@ -65,8 +65,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let mut seed = [0; 32];
     random(&mut seed)?;
     let now = engine.now();
-    let mut settings = Settings::default();
-    settings.address_probe_time = PROBE_TIME;
+    let mut settings = Settings { address_probe_time: PROBE_TIME, ..Settings::default() };
     if args.net == Net::Gateway {
         // On the gateway's link nobody else is who could have our addresses: they need no probing.
         settings.ipv6_dad_transmits = 0;
