@@ -79,7 +79,7 @@ impl KeyV6 {
 }
 
 impl From<&Flow> for FlowKey {
-    #[inline]
+    #[inline(always)]
     fn from(flow: &Flow) -> FlowKey {
         let ports = (flow.local.port, flow.remote.port);
         match (&flow.local.address, &flow.remote.address) {
