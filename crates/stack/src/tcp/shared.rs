@@ -35,6 +35,7 @@ pub(crate) struct Cx<'a> {
 }
 
 /// How the segments of a flow are sent, by `interface` alone if it is given.
+#[inline]
 pub(crate) fn meta(flow: &Flow, options: &SocketOptions, interface: Option<InterfaceId>, net: &mut Net) -> IpMeta {
     let (source, destination, protocol) = (flow.local.address, flow.remote.address, Protocol::TCP.0);
     let v6 = destination.is_ipv6();
