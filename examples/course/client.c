@@ -10,14 +10,14 @@
 static int round_trip(const struct options *options, const unsigned char *pattern, unsigned char *back)
 {
 	int result = -1;
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	int fd = socket(options->address->ai_family, SOCK_STREAM, 0);
 
 	if (fd < 0) {
 		perror("socket");
 		return -1;
 	}
 	memset(back, 0, options->size);
-	if (connect(fd, (const struct sockaddr *)&options->address, sizeof options->address) < 0)
+	if (connect(fd, options->address->ai_addr, options->address->ai_addrlen) < 0)
 		perror("connect");
 	else if (send_all(fd, pattern, options->size) == 0 && receive_all(fd, back, options->size) == 0)
 		result = pattern_check("client", back, options->size);
@@ -51,5 +51,6 @@ int main(int argc, char **argv)
 	}
 	free(pattern);
 	free(back);
+	freeaddrinfo(options.address);
 	return 0;
 }

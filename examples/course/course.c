@@ -1,6 +1,5 @@
 #include "course.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,18 +7,20 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { DEFAULT_PORT = 43211, DEFAULT_SIZE = 4096 };
+#define DEFAULT_PORT "43211"
+
+enum { DEFAULT_SIZE = 4096 };
 
 static void usage(const char *program)
 {
 	fprintf(stderr,
 	        "usage: %s [-a ADDRESS] [-p PORT] [-n BYTES] [-c COUNT] [-w SECONDS]\n"
-	        "  -a ADDRESS  the server's IPv4 address\n"
-	        "  -p PORT     the server's port (%d)\n"
+	        "  -a ADDRESS  the server's IPv4 or IPv6 address\n"
+	        "  -p PORT     the server's port (" DEFAULT_PORT ")\n"
 	        "  -n BYTES    length of the buffer sent each way; the same on both sides (%d)\n"
 	        "  -c COUNT    rounds, each a connection of its own; the server takes 0 as for ever\n"
 	        "  -w SECONDS  the client's wait between two rounds (0)\n",
-	        program, DEFAULT_PORT, DEFAULT_SIZE);
+	        program, DEFAULT_SIZE);
 	exit(2);
 }
 
@@ -38,14 +39,13 @@ static unsigned long number(const char *program, char option, const char *text, 
 
 struct options read_options(int argc, char **argv, const char *address, unsigned long count)
 {
-	struct options options = { .size = DEFAULT_SIZE, .count = count };
-	unsigned long port = DEFAULT_PORT;
+	struct options options = { .port = DEFAULT_PORT, .size = DEFAULT_SIZE, .count = count };
 	int option;
 
 	while ((option = getopt(argc, argv, "a:p:n:c:w:")) != -1) {
 		switch (option) {
 		case 'a': address = optarg; break;
-		case 'p': port = number(argv[0], 'p', optarg, 65535); break;
+		case 'p': number(argv[0], 'p', options.port = optarg, 65535); break;
 		case 'n': options.size = number(argv[0], 'n', optarg, 1UL << 30); break;
 		case 'c': options.count = number(argv[0], 'c', optarg, 1000000000UL); break;
 		case 'w': options.wait = number(argv[0], 'w', optarg, 86400); break;
@@ -54,10 +54,13 @@ struct options read_options(int argc, char **argv, const char *address, unsigned
 	}
 	if (optind != argc)
 		usage(argv[0]);
-	options.address.sin_family = AF_INET;
-	options.address.sin_port = htons((in_port_t)port);
-	if (inet_pton(AF_INET, address, &options.address.sin_addr) != 1) {
-		fprintf(stderr, "%s: '%s' is not an IPv4 address\n", argv[0], address);
+	const struct addrinfo hints = {
+		.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
+		.ai_socktype = SOCK_STREAM,
+	};
+	int error = getaddrinfo(address, options.port, &hints, &options.address);
+	if (error) {
+		fprintf(stderr, "%s: %s, port %s: %s\n", argv[0], address, options.port, gai_strerror(error));
 		usage(argv[0]);
 	}
 	return options;

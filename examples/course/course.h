@@ -2,15 +2,16 @@
 #ifndef COURSE_H
 #define COURSE_H
 
-#include <netinet/in.h>
+#include <netdb.h>
 #include <stddef.h>
 
 /* The command line, the same for both programs. */
 struct options {
-	struct sockaddr_in address; /* -a ADDRESS and -p PORT */
-	size_t size;                /* -n BYTES: the length of the buffer that travels each way */
-	unsigned long count;        /* -c COUNT: how many rounds, each a connection of its own */
-	unsigned long wait;         /* -w SECONDS: the client's pause between two rounds */
+	struct addrinfo *address; /* -a ADDRESS and -p PORT, of either family */
+	const char *port;
+	size_t size;              /* -n BYTES: the length of the buffer that travels each way */
+	unsigned long count;      /* -c COUNT: how many rounds, each a connection of its own */
+	unsigned long wait;       /* -w SECONDS: the client's pause between two rounds */
 };
 
 /* Reads the command line; prints the usage and exits with 2 when it is wrong. */

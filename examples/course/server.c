@@ -20,10 +20,10 @@ static int serve(int fd, unsigned char *buffer, size_t size)
 	return result;
 }
 
-static int listener(const struct sockaddr_in *address)
+static int listener(const struct addrinfo *address)
 {
 	int one = 1;
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	int fd = socket(address->ai_family, SOCK_STREAM, 0);
 
 	if (fd < 0) {
 		perror("socket");
@@ -31,7 +31,7 @@ static int listener(const struct sockaddr_in *address)
 	}
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0)
 		perror("setsockopt");
-	else if (bind(fd, (const struct sockaddr *)address, sizeof *address) < 0)
+	else if (bind(fd, address->ai_addr, address->ai_addrlen) < 0)
 		perror("bind");
 	else if (listen(fd, 16) < 0)
 		perror("listen");
@@ -51,10 +51,10 @@ int main(int argc, char **argv)
 		perror("malloc");
 		return 1;
 	}
-	int listening = listener(&options.address);
+	int listening = listener(options.address);
 	if (listening < 0)
 		return 1;
-	printf("server: listening on port %d\n", ntohs(options.address.sin_port));
+	printf("server: listening on port %s\n", options.port);
 	fflush(stdout);
 	for (unsigned long round = 1; options.count == 0 || round <= options.count; round++) {
 		int fd = accept(listening, NULL, NULL);
@@ -82,5 +82,6 @@ int main(int argc, char **argv)
 	}
 	close(listening);
 	free(buffer);
+	freeaddrinfo(options.address);
 	return failed;
 }
