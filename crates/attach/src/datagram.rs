@@ -399,6 +399,7 @@ pub(crate) fn peek(socket: &mut Socket, cx: &mut Context<'_>, theirs: BorrowedFd
 /// Takes the oldest error of the socket's queue (MSG_ERRQUEUE, ip(7)): what was quoted of the datagram, where that was sent to, and the
 /// error as a control message. The pending error is told by this.
 pub(crate) fn take_error(socket: &mut Socket, cx: &mut Context<'_>, theirs: BorrowedFd<'_>) -> Result<Letter, Errno> {
+    const SO_EE_ORIGIN_LOCAL: u8 = 1;
     const SO_EE_ORIGIN_ICMP: u8 = 2;
     const SO_EE_ORIGIN_ICMP6: u8 = 3;
     let id = socket.id.ok_or(Errno::AGAIN)?;
@@ -406,21 +407,35 @@ pub(crate) fn take_error(socket: &mut Socket, cx: &mut Context<'_>, theirs: Borr
     let v6 = socket.is_v6();
     let mut data = (error.error.errno() as u32).to_ne_bytes().to_vec();
     // What came by IPv4 to a socket of both families is an error of ICMP's, at IPv6's level.
-    let origin = if error.offender.is_ipv6() { SO_EE_ORIGIN_ICMP6 } else { SO_EE_ORIGIN_ICMP };
+    let origin = match error.offender {
+        Some(IpAddr::V6(_)) => SO_EE_ORIGIN_ICMP6,
+        Some(IpAddr::V4(_)) => SO_EE_ORIGIN_ICMP,
+        None => SO_EE_ORIGIN_LOCAL,
+    };
     data.extend_from_slice(&[origin, error.kind, error.code, 0]);
     data.extend_from_slice(&error.info.to_ne_bytes());
     data.extend_from_slice(&[0; 4]);
-    data.extend_from_slice(&sockaddr::emit_inet(sockaddr::shown(SocketAddr::new(error.offender, 0), v6)));
+    match error.offender {
+        Some(offender) => {
+            data.extend_from_slice(&sockaddr::emit_inet(sockaddr::shown(SocketAddr::new(offender, 0), v6)));
+        }
+        // AF_UNSPEC
+        None => data.resize(data.len() + if v6 { 28 } else { 16 }, 0),
+    }
     let (level, kind) =
         if v6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) } else { (libc::IPPROTO_IP, libc::IP_RECVERR) };
+    let mut control = vec![Control { level, kind, data }];
+    if let Body::Datagrams(d) = &socket.body
+        && d.wanted.ttl
+        && error.offender.is_some()
+    {
+        let kind = if v6 { libc::IPV6_HOPLIMIT } else { libc::IP_TTL };
+        control.push(Control { level, kind, data: u32::from(error.ttl).to_ne_bytes().to_vec() });
+    }
     socket.error = None;
     let _ = cx.host.take_error(id);
     sleep(socket, theirs);
-    Ok(Letter {
-        data: error.payload,
-        name: sockaddr::emit_inet(sockaddr::shown(error.destination, v6)),
-        control: vec![Control { level, kind, data }],
-    })
+    Ok(Letter { data: error.payload, name: sockaddr::emit_inet(sockaddr::shown(error.destination, v6)), control })
 }
 
 /// Puts back what was taken away for a call that no longer waited, in its order.

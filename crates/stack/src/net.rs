@@ -208,8 +208,9 @@ pub(crate) struct IcmpError<'a> {
     pub fatal: bool,
     /// The message's type and code.
     pub icmp: (u8, u8),
-    /// Who sent it, and how it came in.
+    /// Who sent it, with which hop count it came, and how it came in.
     pub from: IpAddr,
+    pub ttl: u8,
     pub interface: InterfaceId,
     /// The quoted packet's addresses: its source is ours.
     pub source: IpAddr,

@@ -17,7 +17,7 @@ use crate::socket::datagram::DatagramSocket;
 use crate::socket::multicast::Multicast;
 use crate::socket::port::{Binding, Ports, Rules};
 use crate::socket::{
-    DatagramInfo, Domain, Kind, RawOptions, ReceiveFlags, Shutdown, SocketError, SocketFamily, SocketId, SocketOption,
+    DatagramInfo, Domain, Kind, RawOptions, ReceiveFlags, Shutdown, SocketFamily, SocketId, SocketOption,
     SocketOptions, Unreachable,
 };
 use crate::udp::send_unreachable;
@@ -372,8 +372,9 @@ impl Raw {
         self.get_mut(id)?.common.recv_from(buffer, flags)
     }
 
-    pub fn recv_error(&mut self, id: SocketId) -> Result<SocketError> {
-        self.get_mut(id)?.common.recv_error()
+    /// What the socket has in common with other kinds.
+    pub fn datagram(&mut self, id: SocketId) -> Result<&mut DatagramSocket> {
+        Ok(&mut self.get_mut(id)?.common)
     }
 
     pub fn take_event(&mut self, id: SocketId) -> Option<Ready> {

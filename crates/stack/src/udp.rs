@@ -19,8 +19,7 @@ use crate::socket::datagram::DatagramSocket;
 use crate::socket::multicast::Multicast;
 use crate::socket::port::{Binding, Ports, Rules};
 use crate::socket::{
-    DatagramInfo, Domain, ReceiveFlags, Shutdown, SocketError, SocketFamily, SocketId, SocketOption, SocketOptions,
-    Unreachable,
+    DatagramInfo, Domain, ReceiveFlags, Shutdown, SocketFamily, SocketId, SocketOption, SocketOptions, Unreachable,
 };
 use crate::{Error, MtuDiscover, Result};
 
@@ -472,8 +471,9 @@ impl Udp {
         self.parts(id)?.0.recv_from(buffer, flags)
     }
 
-    pub fn recv_error(&mut self, id: SocketId) -> Result<SocketError> {
-        self.parts(id)?.0.recv_error()
+    /// What the socket has in common with other kinds.
+    pub fn datagram(&mut self, id: SocketId) -> Result<&mut DatagramSocket> {
+        Ok(self.parts(id)?.0)
     }
 
     pub fn take_event(&mut self, id: SocketId) -> Option<Ready> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::*;
 use wireway_stack::{Counter, DropReason, Ready, Settings, SocketOption};
-use wireway_stack::{Domain, Error, Kind, SocketId, Unreachable};
+use wireway_stack::{Domain, Error, Kind, MtuDiscover, SocketId, Unreachable};
 use wireway_wire::icmpv4::{time_exceeded, unreachable};
 use wireway_wire::{EtherType, Icmpv4Header, Icmpv4Type, Ipv4Fields, Ipv4View, MacAddr, Protocol, Sum};
 
@@ -310,6 +310,24 @@ fn a_raw_socket_of_a_gateway_sees_messages_for_others_and_answers_in_their_name(
 }
 
 #[test]
+fn what_is_too_long_for_the_path_stands_in_the_error_queue() {
+    for mode in [MtuDiscover::Probe, MtuDiscover::Do] {
+        let mut bench = Bench::resolved();
+        let id = bench.udp(5);
+        bench.host.set_option(bench.now, id, SocketOption::MtuDiscover(mode)).unwrap();
+        let send = |bench: &mut Bench, len| bench.host.send_to(bench.now, id, &vec![0; len], Some(at(PEER, 9)), None);
+        assert_eq!(send(&mut bench, 1473), Err(Error::MessageTooLong));
+        assert_eq!(bench.host.recv_error(id), Err(Error::WouldBlock), "nobody asked");
+        bench.host.set_option(bench.now, id, SocketOption::ReceiveErrors(true)).unwrap();
+        assert_eq!(send(&mut bench, 1472), Ok(1472));
+        assert_eq!(send(&mut bench, 1473), Err(Error::MessageTooLong));
+        let told = bench.host.recv_error(id).unwrap();
+        assert_eq!((told.error, told.kind, told.info, told.offender), (Error::MessageTooLong, 0, 1500, None));
+        assert_eq!(told.destination, at(PEER, 9));
+    }
+}
+
+#[test]
 fn a_socket_that_wants_errors_gets_soft_ones_too_with_their_quotation() {
     let mut bench = Bench::resolved();
     let id = bench.udp(5);
@@ -319,7 +337,7 @@ fn a_socket_that_wants_errors_gets_soft_ones_too_with_their_quotation() {
     assert_eq!(bench.recv(id), Err(Error::HostUnreachable));
     let told = bench.host.recv_error(id).unwrap();
     assert_eq!((told.error, told.kind, told.code, told.info), (Error::HostUnreachable, 11, 0, 0));
-    assert_eq!((told.offender, told.destination), (Ipv4Addr::new(10, 0, 0, 3).into(), at(PEER, 9)));
+    assert_eq!((told.offender, told.destination), (Some(Ipv4Addr::new(10, 0, 0, 3).into()), at(PEER, 9)));
     assert_eq!(told.payload, b"data");
     assert_eq!(bench.host.recv_error(id), Err(Error::WouldBlock));
     assert!(!bench.host.ready(id).contains(Ready::ERR));
@@ -339,7 +357,7 @@ fn a_socket_that_wants_errors_gets_soft_ones_too_with_their_quotation() {
     bench.run_for(Duration::from_secs(4));
     let told = bench.host.recv_error(ping).unwrap();
     let code = unreachable::HOST;
-    assert_eq!((told.error, told.kind, told.code, told.offender), (Error::HostUnreachable, 3, code, OURS.into()));
+    assert_eq!((told.error, told.kind, told.code, told.offender), (Error::HostUnreachable, 3, code, Some(OURS.into())));
     let (header, data) = Icmpv4Header::parse(&told.payload).unwrap();
     assert_eq!((header.sequence(), data), (7, &b"hi"[..]));
 }

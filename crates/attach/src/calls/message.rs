@@ -20,9 +20,6 @@ use crate::stream::Phase;
 use crate::world::World;
 use crate::{datagram, links, sockaddr, sys};
 
-/// Longer than any datagram.
-const TOO_LONG: usize = 65_536;
-
 /// One message to send.
 struct Message {
     vectors: Vec<Vector>,
@@ -219,9 +216,6 @@ fn send_datagram(w: &mut World, cx: &mut Context<'_>, call: &Call, key: Key, mes
         w.names(cx, peer);
     }
     let socket = socket_at(w, key)?;
-    if msghdr::total(&message.vectors) >= TOO_LONG {
-        return Err(Errno::MSGSIZE);
-    }
     let asked = Asked::read(&message.control)?;
     let data = msghdr::gather(call.memory(), &message.vectors)?;
     datagram::send_native(socket, cx);

@@ -25,6 +25,8 @@ const IP_RECVOPTS: i32 = 6;
 const IP_RETOPTS: i32 = 7;
 const IP_MTU: i32 = 14;
 const IPV6_MTU: i32 = 24;
+/// RFC 2292's IPV6_RECVHOPLIMIT: tracepath asks by it.
+const IPV6_2292HOPLIMIT: i32 = 8;
 const IPV6_MTU_DISCOVER: i32 = 23;
 const ICMP_FILTER: i32 = 1;
 const UDPLITE_SEND_CSCOV: i32 = 10;
@@ -84,9 +86,8 @@ fn local_option(w: &mut World, key: Key, level: i32, name: i32, value: &[u8]) ->
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) | (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) => {
                     &mut d.wanted.packet_info
                 }
-                (libc::IPPROTO_IP, libc::IP_RECVTTL) | (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT) => {
-                    &mut d.wanted.ttl
-                }
+                (libc::IPPROTO_IP, libc::IP_RECVTTL)
+                | (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT | IPV6_2292HOPLIMIT) => &mut d.wanted.ttl,
                 (libc::IPPROTO_IP, libc::IP_RECVTOS) | (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS) => &mut d.wanted.tos,
                 (libc::SOL_SOCKET, libc::SO_TIMESTAMP) => &mut d.wanted.timestamp,
                 (libc::IPPROTO_IP, IP_RECVOPTS) => &mut d.wanted.options,
@@ -355,8 +356,7 @@ fn known(cx: &mut Context<'_>, id: SocketId, level: i32, name: i32) -> Result<Ve
             MtuDiscover::Probe => libc::IP_PMTUDISC_PROBE,
         },
         (libc::IPPROTO_IP, IP_MTU) | (libc::IPPROTO_IPV6, IPV6_MTU) => {
-            cx.host.peer_addr(id).map_err(errno)?;
-            cx.host.tcp_info(cx.now, id).map_err(errno)?.path_mtu as i32
+            i32::from(cx.host.path_mtu(cx.now, id).map_err(errno)?)
         }
         (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => o.v6_only as i32,
         (libc::IPPROTO_IP, libc::IP_RECVERR) => o.receive_errors as i32,

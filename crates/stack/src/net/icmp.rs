@@ -115,6 +115,7 @@ impl Net {
             fatal,
             icmp: (header.kind.0, header.code),
             from: inbound.source,
+            ttl: inbound.ttl,
             interface: inbound.interface,
             source,
             destination: quoted.ip.header.dst().into(),

@@ -101,6 +101,7 @@ impl Net {
                 fatal,
                 icmp: (header.kind.0, header.code),
                 from: inbound.source,
+                ttl: inbound.ttl,
                 interface: inbound.interface,
                 source: source.into(),
                 destination: destination.into(),

@@ -95,9 +95,28 @@ impl Host {
     pub fn send(&mut self, now: Instant, id: SocketId, data: &[u8], flags: SendFlags) -> Result<usize> {
         match id.family {
             SocketFamily::Tcp => self.tcp.send(&mut self.net, now, id, data, flags),
-            SocketFamily::Udp => self.udp.send_to(&mut self.net, now, id, data, None, None),
-            SocketFamily::Raw => self.raw.send_to(&mut self.net, now, id, data, None, None),
+            SocketFamily::Udp | SocketFamily::Raw => self.send_datagram(now, id, data, None, None),
         }
+    }
+
+    fn send_datagram(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        data: &[u8],
+        peer: Option<SocketAddr>,
+        source: Option<SocketAddr>,
+    ) -> Result<usize> {
+        let udp = id.family == SocketFamily::Udp;
+        let sent = match udp {
+            true => self.udp.send_to(&mut self.net, now, id, data, peer, source),
+            false => self.raw.send_to(&mut self.net, now, id, data, peer, source),
+        };
+        if sent == Err(Error::MessageTooLong) {
+            let socket = if udp { self.udp.datagram(id) } else { self.raw.datagram(id) };
+            socket?.note_too_long(&mut self.net, peer);
+        }
+        sent
     }
 
     /// TCP: offers free send buffer space, at most `want` bytes in all, piece by piece to `fill`, which writes to the front
@@ -138,8 +157,7 @@ impl Host {
         match id.family {
             // On a connected stream the address is ignored, as Linux does (EISCONN is what POSIX allows too).
             SocketFamily::Tcp => self.tcp.send(&mut self.net, now, id, data, SendFlags::default()),
-            SocketFamily::Udp => self.udp.send_to(&mut self.net, now, id, data, peer, source),
-            SocketFamily::Raw => self.raw.send_to(&mut self.net, now, id, data, peer, source),
+            SocketFamily::Udp | SocketFamily::Raw => self.send_datagram(now, id, data, peer, source),
         }
     }
 
@@ -222,8 +240,8 @@ impl Host {
     pub fn recv_error(&mut self, id: SocketId) -> Result<SocketError> {
         match id.family {
             SocketFamily::Tcp => Err(Error::NotSupported),
-            SocketFamily::Udp => self.udp.recv_error(id),
-            SocketFamily::Raw => self.raw.recv_error(id),
+            SocketFamily::Udp => self.udp.datagram(id)?.recv_error(),
+            SocketFamily::Raw => self.raw.datagram(id)?.recv_error(),
         }
     }
 
@@ -388,6 +406,17 @@ impl Host {
             SocketFamily::Tcp => self.tcp.info(now, id),
             SocketFamily::Udp | SocketFamily::Raw => Err(Error::NoProtocolOption),
         }
+    }
+
+    /// Bytes of the largest packet that fits the path to a connected socket's peer (IP_MTU). ENOTCONN without a peer.
+    pub fn path_mtu(&mut self, now: Instant, id: SocketId) -> Result<u16> {
+        let peer = self.peer_addr(id)?;
+        let socket = match id.family {
+            SocketFamily::Tcp => return Ok(u16::try_from(self.tcp_info(now, id)?.path_mtu).unwrap_or(u16::MAX)),
+            SocketFamily::Udp => self.udp.datagram(id)?,
+            SocketFamily::Raw => self.raw.datagram(id)?,
+        };
+        socket.route_to(&mut self.net, peer).map(|(_, route)| route.mtu)
     }
 
     /// Whether the socket is a listener (SO_ACCEPTCONN).

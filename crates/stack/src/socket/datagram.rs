@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use wireway_packet::{Instant, Packet, Writer};
 
-use super::address::{present, scope, unspecified};
+use super::address::{present, scope, to_destination, unspecified};
 use super::multicast::Multicast;
 use super::options::datagram_defaults;
 use super::{DatagramInfo, Domain, ReceiveFlags, Shutdown, SocketError, SocketId, SocketOption, SocketOptions};
@@ -155,28 +155,61 @@ impl DatagramSocket {
             }
         }
         if self.options.receives_errors(error.source.is_ipv6()) {
-            // What does not fit is known by the pending error at least.
-            if self.errors.len() < ERRORS {
-                self.errors.push_back(SocketError {
-                    error: error.error,
-                    kind: error.icmp.0,
-                    code: error.icmp.1,
-                    info,
-                    offender: error.from,
-                    interface: error.interface,
-                    destination: present(
-                        self.domain,
-                        destination,
-                        self.options.bind_to_device.or(Some(error.interface)),
-                    ),
-                    payload: payload.into(),
-                });
-            }
+            self.queue_error(SocketError {
+                error: error.error,
+                kind: error.icmp.0,
+                code: error.icmp.1,
+                info,
+                offender: Some(error.from),
+                ttl: error.ttl,
+                interface: error.interface,
+                destination,
+                payload: payload.into(),
+            });
         } else if !fatal || self.peer.is_none() {
             return;
         }
         self.error = Some(error.error);
         net.events.mark(self.id, &mut self.dirty);
+    }
+
+    /// Where a datagram to an address of the program's would go, as the stack keeps it, and how.
+    pub fn route_to(&self, net: &mut Net, peer: SocketAddr) -> Result<(SocketAddr, Route)> {
+        let destination = to_destination(self.domain, self.options.v6_only, peer)?;
+        let device = self.device_to(net, &destination)?;
+        Ok((destination, net.route(destination.ip(), device)?))
+    }
+
+    /// A datagram to `peer`, or where the socket is connected to, was refused with EMSGSIZE: with IP_RECVERR the error queue tells the MTU that it
+    /// exceeds.
+    pub fn note_too_long(&mut self, net: &mut Net, peer: Option<SocketAddr>) {
+        let Some(peer) = peer.or(self.peer) else { return };
+        let Ok((destination, route)) = self.route_to(net, peer) else { return };
+        if !self.options.receives_errors(destination.is_ipv6()) {
+            return;
+        }
+        let probe = self.options.mtu_discover == MtuDiscover::Probe;
+        let mtu = if probe { route.interface_mtu } else { route.mtu };
+        self.queue_error(SocketError {
+            error: Error::MessageTooLong,
+            kind: 0,
+            code: 0,
+            info: mtu.into(),
+            offender: None,
+            ttl: u8::MAX,
+            interface: route.interface,
+            destination,
+            payload: Vec::new(),
+        });
+    }
+
+    /// What does not fit is known by the pending error at least, or by what the call returned.
+    fn queue_error(&mut self, mut error: SocketError) {
+        if self.errors.len() < ERRORS {
+            let device = self.options.bind_to_device.or(Some(error.interface));
+            error.destination = present(self.domain, error.destination, device);
+            self.errors.push_back(error);
+        }
     }
 
     pub fn recv_error(&mut self) -> Result<SocketError> {

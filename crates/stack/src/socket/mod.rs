@@ -99,20 +99,22 @@ pub struct DatagramInfo {
     pub tos: u8,
 }
 
-/// An ICMP error about a datagram that a socket sent (Linux's `struct sock_extended_err`, of origin SO_EE_ORIGIN_ICMP).
+/// An ICMP error about a datagram that a socket sent, or EMSGSIZE for one that it could not send (Linux's `struct sock_extended_err`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketError {
     /// What it means.
     pub error: crate::Error,
-    /// The ICMP message's type and code.
+    /// The ICMP message's type and code; 0 of an error of the host's own.
     pub kind: u8,
     /// See `kind`.
     pub code: u8,
-    /// The path's MTU in bytes, of "fragmentation needed"; else 0.
+    /// The path's MTU in bytes, of "fragmentation needed" and EMSGSIZE; else 0.
     pub info: u32,
-    /// Who sent the error (SO_EE_OFFENDER).
-    pub offender: core::net::IpAddr,
-    /// By which interface it came in.
+    /// Who sent the error (SO_EE_OFFENDER); nobody sent one of the host's own (SO_EE_ORIGIN_LOCAL).
+    pub offender: Option<core::net::IpAddr>,
+    /// With which hop count the ICMP message came (IP_RECVTTL); of one of the host's own 255.
+    pub ttl: u8,
+    /// By which interface it came in, or the datagram would have gone.
     pub interface: crate::InterfaceId,
     /// Where the datagram was sent to (port 0 for raw sockets, the identifier for ping sockets).
     pub destination: SocketAddr,
