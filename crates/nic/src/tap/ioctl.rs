@@ -1,7 +1,7 @@
 //! The ioctls of TUN/TAP and of network interfaces that a TAP needs: tun(4)'s and netdevice(7)'s.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::{c_short, c_ulong, ifreq};
@@ -122,4 +122,24 @@ pub fn set_address(socket: BorrowedFd<'_>, name: &str, address: Ipv4Addr, prefix
         ioctl(socket, code as c_ulong, &mut request)?;
     }
     Ok(())
+}
+
+/// Gives the interface an IPv6 address in addition, which the kernel probes first when the interface is up.
+pub fn add_address_v6(socket: BorrowedFd<'_>, name: &str, address: Ipv6Addr, prefix_len: u8) -> io::Result<()> {
+    let mut request = request(name)?;
+    ioctl(socket, libc::SIOCGIFINDEX as c_ulong, &mut request)?;
+    // SAFETY: SIOCGIFINDEX filled this member, and any bytes are an integer.
+    let index = unsafe { request.ifr_ifru.ifru_ifindex };
+    let mut request = libc::in6_ifreq {
+        ifr6_addr: libc::in6_addr { s6_addr: address.octets() },
+        ifr6_prefixlen: prefix_len.into(),
+        ifr6_ifindex: index,
+    };
+    // Only IPv6 sockets take this form of the request.
+    let family = rustix::net::AddressFamily::INET6;
+    let socket = rustix::net::socket(family, rustix::net::SocketType::DGRAM, None)?;
+    // SAFETY: on an IPv6 socket SIOCSIFADDR takes a pointer to an in6_ifreq, which lives through the call.
+    let result =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFADDR as c_ulong, std::ptr::from_mut(&mut request)) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

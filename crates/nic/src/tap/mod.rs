@@ -40,7 +40,7 @@ pub struct TapConfig {
     pub mac: MacAddr,
     /// Bytes of the largest IP packet, for both ends.
     pub mtu: u16,
-    /// The address of the kernel's end, given to it if the TAP was not there before. IPv4.
+    /// The address of the kernel's end, given to it if the TAP was not there before.
     pub host_address: Option<Cidr>,
 }
 
@@ -78,13 +78,12 @@ impl TapNic {
             })?;
         }
         match config.host_address {
-            Some(Cidr { address: IpAddr::V4(address), prefix_len }) if created => {
-                ioctl::set_address(socket, name, address, prefix_len)
-                    .map_err(|e| fail(e, format!("cannot give {address}/{prefix_len} to the TAP {name}")))?;
-            }
-            Some(Cidr { address: IpAddr::V6(address), .. }) if created => {
-                let what = format!("cannot give {address} to the TAP {name}: only IPv4 addresses can be given");
-                return Err(io::Error::new(io::ErrorKind::Unsupported, what));
+            Some(Cidr { address, prefix_len }) if created => {
+                match address {
+                    IpAddr::V4(v4) => ioctl::set_address(socket, name, v4, prefix_len),
+                    IpAddr::V6(v6) => ioctl::add_address_v6(socket, name, v6, prefix_len),
+                }
+                .map_err(|e| fail(e, format!("cannot give {address}/{prefix_len} to the TAP {name}")))?;
             }
             _ => {}
         }
