@@ -8,10 +8,12 @@ use std::process::{Command, Stdio};
 use crate::common::content::{Content, sha256_file};
 use crate::common::http::HttpServer;
 use crate::common::process::Running;
-use crate::common::{Machine, Scene, Setting, finish, skip_without_root, wait_until};
-use crate::course::{machine_with_tap, wait_until_attached};
+use crate::common::{Family, Machine, Scene, Setting, bracketed, finish, skip_without_root, wait_until};
+use crate::course::{kernels, machine_with_tap, options, ours, wait_until_attached};
 
-in_every_setting! {
+mod corpus6;
+
+in_both_families! {
     as_every_user: [],
     as_one_user: [
         a_transfer_survives_a_malformed_corpus,
@@ -22,7 +24,8 @@ in_every_setting! {
 const OURS: [u8; 4] = [10, 0, 0, 4];
 const KERNELS: [u8; 4] = [10, 0, 0, 5];
 const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 4];
-const OPTIONS: [&str; 6] = ["--net", "tap=tap0", "--address", "10.0.0.4/24", "--mac", "02:00:00:00:00:04"];
+/// What the attacks may cost the host beside what it needs: packets that wait, neighbours, routes.
+const MEMORY: u64 = 64 << 20;
 
 /// Reads frames, each after its length in two bytes, and puts them on the wire.
 const INJECT: &str = "
@@ -47,19 +50,26 @@ fn a_transfer_survives_a_malformed_corpus(setting: Setting) {
     const SIZE: u64 = 300 << 20;
     let scene = Scene::new(setting);
     let machine = machine_with_tap(&scene);
-    let listener = machine.within(|| TcpListener::bind(("10.0.0.5", 8000)).expect("listen"));
+    let listener = machine.within(|| TcpListener::bind((kernels(setting.family), 8000)).expect("listen"));
     let http = HttpServer::start_on(listener, None);
-    let url = format!("http://10.0.0.5:{}/data/{SIZE}/1", http.port);
-    let mut curl = scene.run_in(&machine, &[&OPTIONS[..], &["--stats"]].concat(), "curl");
-    // Slow enough for the whole corpus to come while it runs.
-    let mut curl = Running::start(curl.args(["-sS", "--limit-rate", "40M", "-o", "out", &url]));
+    let url = format!("http://{}:{}/data/{SIZE}/1", url_host(kernels(setting.family)), http.port);
+    let options = [options(setting.family), vec!["--stats".to_owned()]].concat();
+    let mut curl = scene.run_in(&machine, &options, "curl");
+    // Slow enough for the whole corpus to come while it runs, and with the ports that the corpus has.
+    let mut curl = Running::start(curl.args(["-sS", "--local-port", "7000", "--limit-rate", "40M", "-o", "out", &url]));
     let out = scene.path("out");
     wait_until("the transfer runs", || std::fs::metadata(&out).is_ok_and(|m| m.len() > 1_000_000));
+    let before = memory(&scene);
+    let is_running = || std::fs::metadata(&out).expect("the file").len() < SIZE;
     for seed in 0..5 {
-        inject(&scene, &machine, &corpus(seed));
+        inject(&scene, &machine, &corpus(seed, setting.family));
+        assert!(seed > 0 || is_running(), "the transfer was over before the corpus");
+        if !is_running() {
+            break;
+        }
+        let after = memory(&scene);
+        assert!(after < before + MEMORY, "memory has grown from {before} to {after} bytes");
     }
-    let written = std::fs::metadata(&out).expect("the file").len();
-    assert!(written < SIZE, "the transfer was over before the corpus");
     let outcome = curl.wait();
     let drops: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains("dropped")).collect();
     let total: u64 = drops.iter().filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
@@ -75,21 +85,40 @@ fn a_server_survives_a_malformed_corpus(setting: Setting) {
     let scene = Scene::new(setting);
     let machine = machine_with_tap(&scene);
     scene.write("file", Content::bytes(3_000_000, 2));
-    let mut server = scene.run_in(&machine, &OPTIONS, "python3");
-    let _server = Running::start(server.args(["-u", "-m", "http.server", "7000"]));
+    let ours = ours(setting.family);
+    let mut server = scene.run_in(&machine, &options(setting.family), "python3");
+    let _server = Running::start(server.args(["-u", "-m", "http.server", "-b", ours, "7000"]));
     wait_until_attached(&scene, &machine);
     let fetch = || {
         let mut curl = scene.command_in(&machine, "curl");
-        finish(curl.args(["-sSf", "-o", "out", "http://10.0.0.4:7000/file"])).status.success()
+        let url = format!("http://{}:7000/file", url_host(ours));
+        finish(curl.args(["-sSf", "-o", "out", &url])).status.success()
     };
     wait_until("the server answers", fetch);
     for seed in 5..10 {
-        inject(&scene, &machine, &corpus(seed));
+        inject(&scene, &machine, &corpus(seed, setting.family));
         assert!(fetch(), "no answer after the corpus of seed {seed}");
         assert_eq!(sha256_file(&scene.path("out")), Content::sha256(3_000_000, 2));
     }
+    // IPv6 has no checksum of its own, so each fragment of the corpus may wait for others: for a minute there is no memory for more.
+    let size = if setting.family == Family::V4 { "4000" } else { "1000" };
     let mut ping: Command = scene.command_in(&machine, "ping");
-    finish(ping.args(["-n", "-c", "1", "-W", "5", "-s", "4000", "10.0.0.4"])).ok();
+    finish(ping.args(["-n", "-c", "1", "-W", "5", "-s", size, ours])).ok();
+}
+
+/// An address as a URL has it.
+fn url_host(address: &str) -> String {
+    bracketed(address.parse().expect("an address"))
+}
+
+/// Bytes that the processes of the command have used at most.
+fn memory(scene: &Scene) -> u64 {
+    let peak = |pid: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB").to_owned();
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    };
+    scene.processes_of_the_command().into_iter().map(peak).max().unwrap_or_default()
 }
 
 fn inject(scene: &Scene, machine: &Machine, frames: &[Vec<u8>]) {
@@ -202,11 +231,20 @@ fn udp(ports: [u16; 2], length: usize, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Some ten thousand frames: well-formed ones, cut at every length, with every field lying, and noise.
-fn corpus(seed: u64) -> Vec<Vec<u8>> {
+fn corpus(seed: u64, family: Family) -> Vec<Vec<u8>> {
     let mut random = Random(seed + 1);
     let mut frames = Vec::new();
-    let mut whole = lies(&mut random);
-    whole.extend(fragments(&mut random));
+    let mut whole = match family {
+        Family::V4 => lies(&mut random),
+        Family::V6 => corpus6::lies(&mut random),
+    };
+    match family {
+        Family::V4 => whole.extend(fragments(&mut random)),
+        Family::V6 => {
+            whole.extend(corpus6::fragments(&mut random));
+            frames.extend(corpus6::floods(&mut random));
+        }
+    }
     for frame in &whole {
         for length in 14..frame.len().min(100) {
             frames.push(frame[..length].to_vec());

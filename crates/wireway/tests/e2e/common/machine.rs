@@ -26,6 +26,11 @@ impl Machine {
         Machine { holder }
     }
 
+    /// A process in it.
+    pub fn pid(&self) -> u32 {
+        self.holder.pid()
+    }
+
     /// The words that run the command that follows them in this machine.
     pub fn enter(&self) -> Vec<OsString> {
         // The holder's working directory is the scene's, seen from inside.
