@@ -15,6 +15,7 @@ in_both_families! {
         datagrams_fit_a_narrower_path,
         datagrams_are_fragmented_at_every_mtu,
         tracepath_finds_the_way_and_its_mtu,
+        the_kernel_traces_the_way_to_us,
         nmap_finds_the_open_ports,
     ]
 }
@@ -227,6 +228,29 @@ fn tracepath_finds_the_way_and_its_mtu(setting: Setting) {
         assert!(found, "hop {hop}: {text}");
     }
     assert!(text.contains("[LOCALHOST]") && text.contains("pmtu 1500"), "our own interface: {text}");
+    assert!(text.contains("Resume: pmtu 1400 hops 3 back 3"), "{text}");
+}
+
+/// By datagrams to ports where nobody listens, by echo requests and by SYNs.
+fn the_kernel_traces_the_way_to_us(setting: Setting) {
+    if skip_without_root("traceroute") {
+        return;
+    }
+    let scene = Scene::new(setting);
+    let path = Path::new(&scene, 1400);
+    let mut idle = scene.run_in(&path.router, &options_with_router(setting.family), "sh");
+    let mut idle = Running::start(idle.args(["-c", "echo ready; exec sleep infinity"]));
+    idle.wait_for_text("ready");
+    wait_until_attached(&scene, &path.router);
+    let ours = ours(setting.family);
+    for method in ["-U", "-I", "-T"] {
+        let mut traceroute = scene.command_in(&path.server, "traceroute");
+        let text = finish(traceroute.args(["-n", "-q", "1", method, ours])).text();
+        let last = text.lines().last().unwrap_or_default();
+        assert!(last.starts_with(&format!(" 3  {ours} ")), "{method}: {text}");
+    }
+    let mut tracepath = scene.command_in(&path.server, "tracepath");
+    let text = finish(tracepath.args(["-n", ours])).text();
     assert!(text.contains("Resume: pmtu 1400 hops 3 back 3"), "{text}");
 }
 
