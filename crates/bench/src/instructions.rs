@@ -96,7 +96,7 @@ pub fn run(arguments: &Arguments) -> io::Result<()> {
         format!(" (the table: {}; now: {compiler})", known.compiler)
     };
     Err(io::Error::other(format!(
-        "more instructions than the table says, by over 3 %{other}:\n  {}\nIf that is meant, `wireway-bench instructions --update` writes the table anew.",
+        "more instructions than the table says, by over 3 %{other}:\n  {}\nIf that is meant, `scripts/instructions --update` writes the table anew.",
         risen.join("\n  ")
     )))
 }

@@ -148,7 +148,7 @@ impl Information {
     /// §16.10: an answer of a server, to our question.
     fn receive(&mut self, now: Instant, bytes: &[u8]) {
         let Some(reply) = Reply::read(bytes) else { return };
-        let for_us = reply.client.is_none_or(|client| client == self.duid);
+        let for_us = reply.client.is_some_and(|client| client == self.duid);
         if self.xid != Some(reply.xid) || !for_us {
             return;
         }

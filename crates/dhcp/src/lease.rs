@@ -115,8 +115,11 @@ impl Lease {
             // One that is there already is as good.
             let _ = host.add_route(entry);
         }
+        // RFC 8200 §5: where there is IPv6, no link carries less than 1,280.
+        let has_v6 = host.addresses(interface).iter().any(|at| at.cidr.address.is_ipv6());
+        let mtu = self.mtu.unwrap_or(largest).max(if has_v6 { 1280 } else { 0 });
         // Neither below what the stack takes, nor without an interface.
-        let _ = host.set_mtu(interface, self.mtu.unwrap_or(largest).min(largest));
+        let _ = host.set_mtu(interface, mtu.min(largest));
     }
 
     /// Configures a host by `new` where this one did: what both say stays as it is.

@@ -47,7 +47,7 @@ const fn local_v6(last: u16) -> IpAddr {
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0x10, 0, 2, 0, 0, 0, last))
 }
 
-/// How to make a gateway. [`Default`] is the network of the command line's default.
+/// How to make a gateway. [`Default`] is the IPv4 half of the network of the command line's default.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
     /// The network between program and gateway: one subnet a family, at least one.

@@ -16,7 +16,7 @@
 //!
 //! Where to look:
 //! - what leads where: `address.rs`
-//! - TCP: connections `tcp.rs`, their bytes `relay.rs`; UDP: `udp.rs`; ICMP echo: `icmp.rs`; DNS: `dns/`; DHCP: `dhcp.rs`
+//! - TCP: connections `tcp.rs`, their bytes `relay.rs`; UDP: `udp.rs`; ICMP echo: `icmp.rs`; DNS: `dns/`
 //! - published ports: `publish.rs`; DHCP and router advertisements: `dhcp.rs`, `router.rs`
 //! - the machine's sockets: `outer.rs`
 

@@ -166,7 +166,9 @@ impl Tcp {
         error: Errno,
         counters: &Counters,
     ) {
-        if error == Errno::CONNREFUSED
+        // Nobody is at this loopback address, or the machine does not have it.
+        let absent = [Errno::CONNREFUSED, Errno::ADDRNOTAVAIL, Errno::NETUNREACH, Errno::AFNOSUPPORT];
+        if absent.contains(&error)
             && let Some(other) = outer::other_loopback(peer)
             && let Ok(Connecting::Done(outer)) = outer::connect_stream(other)
         {

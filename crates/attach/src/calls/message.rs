@@ -221,36 +221,30 @@ fn send_datagram(w: &mut World, cx: &mut Context<'_>, call: &Call, key: Key, mes
     datagram::send_native(socket, cx);
     let before = cx.host.options(id).map_err(errno)?;
     let local = cx.host.local_addr(id).map_err(errno)?;
-    // For this datagram alone.
-    let during = [
-        asked.tos.map(SocketOption::Tos),
-        asked.traffic_class.map(SocketOption::TrafficClass),
-        asked.ttl.map(|ttl| SocketOption::Ttl(Some(ttl))),
-        asked.hop_limit.map(|hops| SocketOption::HopLimit(Some(hops))),
+    let device = match asked.interface {
+        0 => None,
+        index => Some(links::with_index(cx.host, index).ok_or(Errno::NODEV)?.id),
+    };
+    if device.is_some() && before.bind_to_device.is_some_and(|bound| Some(bound) != device) {
+        return Err(Errno::INVAL);
+    }
+    // For this datagram alone, and how it was before.
+    let options = [
+        (asked.tos.map(SocketOption::Tos), SocketOption::Tos(before.tos)),
+        (asked.traffic_class.map(SocketOption::TrafficClass), SocketOption::TrafficClass(before.traffic_class)),
+        (asked.ttl.map(|ttl| SocketOption::Ttl(Some(ttl))), SocketOption::Ttl(before.ttl)),
+        (asked.hop_limit.map(|hops| SocketOption::HopLimit(Some(hops))), SocketOption::HopLimit(before.hop_limit)),
+        (
+            device.map(|device| SocketOption::BindToDevice(Some(device))),
+            SocketOption::BindToDevice(before.bind_to_device),
+        ),
     ];
-    for option in during.into_iter().flatten() {
-        cx.host.set_option(cx.now, id, option).map_err(errno)?;
-    }
-    if asked.interface != 0 {
-        let device = links::with_index(cx.host, asked.interface).ok_or(Errno::NODEV)?.id;
-        if before.bind_to_device.is_some_and(|bound| bound != device) {
-            return Err(Errno::INVAL);
-        }
-        cx.host.set_option(cx.now, id, SocketOption::BindToDevice(Some(device))).map_err(errno)?;
-    }
+    let mut during = options.iter().filter_map(|(during, _)| *during);
+    let set = during.try_for_each(|option| cx.host.set_option(cx.now, id, option));
     let source = asked.source.map(|ip| SocketAddr::new(ip, local.port()));
-    let result = cx.host.send_to(cx.now, id, &data, peer, source);
-    let after = [
-        SocketOption::Tos(before.tos),
-        SocketOption::TrafficClass(before.traffic_class),
-        SocketOption::Ttl(before.ttl),
-        SocketOption::HopLimit(before.hop_limit),
-    ];
-    for (_, option) in during.iter().zip(after).filter(|(asked, _)| asked.is_some()) {
-        let _ = cx.host.set_option(cx.now, id, option);
-    }
-    if asked.interface != 0 {
-        let _ = cx.host.set_option(cx.now, id, SocketOption::BindToDevice(before.bind_to_device));
+    let result = set.and_then(|()| cx.host.send_to(cx.now, id, &data, peer, source));
+    for (_, before) in options.into_iter().filter(|(during, _)| during.is_some()) {
+        let _ = cx.host.set_option(cx.now, id, before);
     }
     match result {
         Ok(n) => Ok(Sent::Bytes(n)),

@@ -74,6 +74,12 @@ impl Claims {
     }
 }
 
+/// Whether an interface may have such an address (Linux's ipv6_add_addr).
+fn is_of_one_host(address: Ipv6Addr) -> bool {
+    let special = address.is_unspecified() || address.is_loopback() || address.to_ipv4_mapped().is_some();
+    !special && !address.is_multicast()
+}
+
 impl Net {
     /// Starts to use an address, after probing if `probe` says so; an IPv6 address always is probed, if the settings have it so.
     pub fn claim(&mut self, now: Instant, interface: InterfaceId, cidr: Cidr, probe: bool) -> Result<()> {
@@ -82,6 +88,7 @@ impl Net {
         }
         let at = self.interface(interface).ok_or(Error::NoDevice)?;
         let state = match cidr.address {
+            IpAddr::V6(ip) if !is_of_one_host(ip) => return Err(Error::InvalidArgument),
             IpAddr::V6(_) if at.mtu < u32::from(MIN_MTU) || at.mac().is_none() => return Err(Error::InvalidArgument),
             // Claimed already: nothing is to be done.
             IpAddr::V6(_) if at.claims.has(cidr.address) => return Ok(()),

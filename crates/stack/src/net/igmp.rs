@@ -46,7 +46,12 @@ impl Net {
                 self.counters.count(Counter::IgmpInQueries);
                 let (query, sources) = IgmpQuery::parse(message).map_err(|_| DropReason::IgmpMalformed)?;
                 // RFC 9776 §9.1: so that a query comes from the link, or through a router that saw it.
-                if query.version != QueryVersion::V1 && !has_router_alert(inbound) {
+                let from_link = match query.version {
+                    // RFC 1112, appendix I: it has no such option.
+                    QueryVersion::V1 => inbound.ttl == 1 && inbound.destination == IpAddr::V4(igmp::ALL_HOSTS),
+                    _ => has_router_alert(inbound),
+                };
+                if !from_link {
                     return Err(DropReason::IgmpIgnored);
                 }
                 self.receive_query(now, inbound.interface, &query, &sources);

@@ -163,6 +163,10 @@ impl Net {
         if source.is_multicast() || source.to_ipv4_mapped().is_some() {
             return Err(DropReason::IpInvalidSource);
         }
+        // RFC 4291 §2.5.2: who has no address yet asks groups, and could not be answered.
+        if source.is_unspecified() && !destination.is_multicast() {
+            return Err(DropReason::IpInvalidSource);
+        }
         // RFC 4291 §2.5.3.
         if source.is_loopback() || destination.is_loopback() {
             return Err(DropReason::IpLocalNet);

@@ -97,10 +97,11 @@ impl Net {
             // Another station that asks for its neighbour is not answered before the address is ours.
             return Ok(probe && self.contest_claim(now, interface, target, options.nonce()));
         }
-        let own = self.is_local_at(target.into(), Some(interface)) && !target.is_loopback();
+        let own = self.has_at(interface, target);
         let stands_in = self.interface(interface).is_some_and(|at| at.any_destination);
         // An interface that stands in for the world answers for it, but not to the one who wants to know whether an address is free.
-        let proxied = stands_in && !own && !probe && !target.is_unicast_link_local() && target != source;
+        let of_a_host = !target.is_unspecified() && !target.is_loopback() && target.to_ipv4_mapped().is_none();
+        let proxied = stands_in && !own && !probe && of_a_host && !target.is_unicast_link_local() && target != source;
         if !own && !proxied {
             return Ok(false);
         }
@@ -135,7 +136,7 @@ impl Net {
         if self.contest_claim(now, interface, target, None) {
             return Ok(true);
         }
-        if self.is_local_at(target.into(), Some(interface)) {
+        if self.has_at(interface, target) {
             // Another station has our address: nothing to be learnt, and there is no way to defend it.
             self.counters.count(Counter::NdConflicts);
             return Ok(false);
@@ -143,6 +144,11 @@ impl Net {
         let mac = options.target_link_layer().filter(|mac| mac.is_unicast());
         self.neighbour_advertised(now, interface, target.into(), mac, advertisement.flags());
         Ok(true)
+    }
+
+    /// Whether it is an address of this very interface: another's is not told here (RFC 4861 §7.2.3).
+    fn has_at(&self, interface: InterfaceId, address: Ipv6Addr) -> bool {
+        self.interface(interface).is_some_and(|at| at.addresses.iter().any(|cidr| cidr.address == address))
     }
 
     /// The address to ask from: the one that what waits would be sent from, or any (RFC 4861 §7.2.2).

@@ -481,7 +481,10 @@ impl Net {
         if was_router && !is_router {
             self.forget_router(now, interface, address);
         }
-        self.router_reachability(interface, address, true);
+        // RFC 4861 §7.3.1: only an answer confirms.
+        if solicited {
+            self.router_reachability(interface, address, true);
+        }
     }
 
     /// Notes that a neighbour is a router: it advertised itself, or is the target of a redirect (RFC 4861 §6.3.4, §8.3).

@@ -59,9 +59,16 @@ impl Net {
         let table = &mut self.path_mtus;
         let index = match table.by_destination.get(&destination) {
             Some(&index) => index,
-            None if table.entries.len() >= LIMIT => return,
             None => {
                 table.next_generation = table.next_generation.wrapping_add(1);
+                if table.entries.len() >= LIMIT {
+                    // One makes room, each in its turn: errors that an attacker made up must not keep true ones out.
+                    let victim = table.next_generation as usize % LIMIT;
+                    if let Some(mut old) = table.entries.try_remove(victim) {
+                        table.by_destination.remove(&old.destination);
+                        self.timers.cancel(&mut old.timer);
+                    }
+                }
                 let generation = table.next_generation;
                 let index =
                     table.entries.insert(Entry { destination, mtu, generation, timer: Timer::default() }) as u32;

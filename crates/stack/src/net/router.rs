@@ -85,6 +85,16 @@ fn metric_of(preference: RouterPreference) -> u32 {
         }
 }
 
+const LEAST_REACHABLE_TIME: Duration = Duration::from_millis(100);
+const MOST_REACHABLE_TIME: Duration = Duration::from_secs(3600);
+const LEAST_RETRANS_TIME: Duration = Duration::from_millis(10);
+
+/// Whether a router may say where a prefix lies: not of groups, of the link alone, nor of what is on no wire.
+fn is_of_hosts(prefix: Ipv6Addr) -> bool {
+    let nowhere = prefix.is_loopback() || prefix.to_ipv4_mapped().is_some();
+    !prefix.is_multicast() && !prefix.is_unicast_link_local() && !nowhere
+}
+
 impl Net {
     fn routers(&mut self, interface: InterfaceId) -> Option<&mut Routers> {
         self.interfaces.get_mut(usize::from(interface.0)).map(|at| &mut at.routers)
@@ -181,6 +191,10 @@ impl Net {
         fields: &RouterAdvertisementFields,
         options: NdpOptions<'_>,
     ) -> bool {
+        // What a program of this host advertises does not make the host its own router (Linux's accept_ra_from_local).
+        if self.is_local_at(router.into(), Some(interface)) {
+            return false;
+        }
         let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return false };
         if !at.autoconf {
             return false;
@@ -191,8 +205,11 @@ impl Net {
         let millis = |n: u32| (n > 0).then(|| Duration::from_millis(n.into()));
         routers.other_config = fields.other_config;
         routers.hop_limit = Some(fields.hop_limit).filter(|&n| n > 0).or(routers.hop_limit);
-        routers.reachable_time = millis(fields.reachable_time).or(routers.reachable_time);
-        routers.retrans_time = millis(fields.retransmit_time).or(routers.retrans_time);
+        // Within bounds: RFC 4861 §6.2.1 has the upper one, Linux the lower ones.
+        let reachable = millis(fields.reachable_time).map(|time| time.clamp(LEAST_REACHABLE_TIME, MOST_REACHABLE_TIME));
+        routers.reachable_time = reachable.or(routers.reachable_time);
+        let retransmit = millis(fields.retransmit_time).map(|time| time.max(LEAST_RETRANS_TIME));
+        routers.retrans_time = retransmit.or(routers.retrans_time);
         if fields.lifetime > 0 {
             routers.solicit_at = None;
         }
@@ -214,7 +231,7 @@ impl Net {
             match option {
                 NdpOption::Prefix(prefix) => {
                     let network = Cidr { address: prefix.prefix().into(), prefix_len: prefix.prefix_len() };
-                    if prefix.on_link() && !prefix.prefix().is_unicast_link_local() {
+                    if prefix.on_link() && prefix.prefix_len() > 0 && is_of_hosts(prefix.prefix()) {
                         let metric = PREFIX_METRIC;
                         let entry = RouteEntry { destination: network, gateway: None, interface, metric, source: None };
                         self.learn_route(now, entry, end_of(now, prefix.valid()), false);
@@ -224,7 +241,7 @@ impl Net {
                     }
                 }
                 // RFC 4191 §2.3; that of all destinations replaces what the header says.
-                NdpOption::Route(route) => {
+                NdpOption::Route(route) if is_of_hosts(route.prefix) => {
                     let network = Cidr { address: route.prefix.into(), prefix_len: route.prefix_len };
                     let entry = by_router(network, metric_of(route.preference));
                     self.learn_route(now, entry, end_of(now, route.lifetime), false);

@@ -7,6 +7,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
+use super::address::covers;
 use crate::rng::{Map, Rng};
 use crate::{Error, InterfaceId, Result};
 
@@ -79,8 +80,7 @@ impl Ports {
         let users = self.users.get(&address.port());
         users.is_some_and(|users| {
             users.iter().any(|(user, _)| {
-                (user.listening || self.rules == Rules::Udp)
-                    && (user.address.is_unspecified() || user.address == address.ip())
+                (user.listening || self.rules == Rules::Udp) && covers(user.address, user.v6_only, address.ip())
             })
         })
     }

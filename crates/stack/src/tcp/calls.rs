@@ -71,7 +71,8 @@ impl Tcp {
         let options = &mut idle.common.options;
         let device = scope(net, &address, options.bind_to_device)?;
         let address = to_bind(net, idle.common.domain, options.v6_only, options.transparent, address)?;
-        if idle.claim.is_some() || idle.any_port {
+        // No connection is a group's (Linux's __inet6_bind).
+        if idle.claim.is_some() || idle.any_port || (address.is_ipv6() && address.ip().is_multicast()) {
             return Err(Error::InvalidArgument);
         }
         if options.transparent && address.ip().is_unspecified() && address.port() == 0 {

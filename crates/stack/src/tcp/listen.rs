@@ -24,7 +24,7 @@ use super::shared::{Claim, Common};
 use super::{Socket, Tcp};
 use crate::net::{Inbound, Net};
 use crate::rng::{Map, Rng};
-use crate::socket::address::covers;
+use crate::socket::address::{covers, unspecified};
 use crate::{InterfaceId, SocketId};
 
 /// A listening socket.
@@ -63,7 +63,7 @@ impl Listener {
         match &self.claim {
             Some(claim) => covers(claim.binding.address, options.v6_only, destination)
                 .then_some(1 + device + u32::from(!claim.binding.address.is_unspecified()) * 4),
-            None => Some(device),
+            None => covers(unspecified(self.common.domain), options.v6_only, destination).then_some(device),
         }
     }
 }

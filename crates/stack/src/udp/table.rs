@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use crate::InterfaceId;
 use crate::rng::{Map, Rng};
 use crate::socket::Domain;
+use crate::socket::address::{covers, unspecified};
 use crate::socket::datagram::DatagramSocket;
 
 type Indices = SmallVec<[u32; 2]>;
@@ -139,7 +140,18 @@ impl Table {
             return group.get(self.hash.hash_one(both(key.local, key.peer)) as usize % group.len()).copied();
         }
         let bound = best.map(|(index, _)| index);
-        bound.or_else(|| fitting(&self.any_port, sockets, key).next_back().map(|(index, _)| index))
+        bound.or_else(|| self.of_any_port(sockets, key).next_back().map(|(index, _)| index))
+    }
+
+    /// Sockets for any port, of the datagram's family or of both.
+    fn of_any_port<'a>(
+        &'a self,
+        sockets: &'a Slab<DatagramSocket>,
+        key: &'a Key,
+    ) -> impl DoubleEndedIterator<Item = (u32, &'a DatagramSocket)> {
+        let covered =
+            |socket: &DatagramSocket| covers(unspecified(socket.domain), socket.options.v6_only, key.local.ip());
+        fitting(&self.any_port, sockets, key).filter(move |(_, socket)| covered(socket))
     }
 
     /// All sockets that a broadcast or multicast datagram is for.
@@ -152,7 +164,7 @@ impl Table {
         let all = lists.into_iter().flat_map(|list| fitting(list, sockets, key)).filter(|(_, socket)| wanted(socket));
         let mut all: Indices = all.map(|(index, _)| index).collect();
         if all.is_empty() {
-            all.extend(fitting(&self.any_port, sockets, key).map(|(index, _)| index));
+            all.extend(self.of_any_port(sockets, key).map(|(index, _)| index));
         }
         all
     }
