@@ -6,6 +6,8 @@
 //!
 //! Times are seconds since the start. Sequence numbers count from the connection's first if its SYN was seen.
 
+mod ipv6;
+
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::io::Write;
@@ -14,8 +16,8 @@ use std::net::{IpAddr, SocketAddr};
 use wireway_packet::Instant;
 use wireway_wire::icmpv4::{Icmpv4Type, unreachable};
 use wireway_wire::{
-    ArpOperation, ArpPacket, EtherType, EthernetHeader, Icmpv4Header, Ipv4View, Ipv6Header, MacAddr, Malformed,
-    Protocol, SeqNumber, TcpFlags, TcpOption, TcpView, UdpHeader, VlanTag,
+    ArpOperation, ArpPacket, EtherType, EthernetHeader, Icmpv4Header, Ipv4View, MacAddr, Malformed, Protocol,
+    SeqNumber, TcpFlags, TcpOption, TcpView, UdpHeader, VlanTag,
 };
 
 use crate::{Direction, Monitor};
@@ -114,12 +116,7 @@ fn ethernet(line: &mut String, first: &mut FirstNumbers, frame: &[u8]) -> Result
     match ethertype {
         EtherType::ARP => arp(line, payload),
         EtherType::IPV4 => ipv4(line, first, payload),
-        EtherType::IPV6 => {
-            let (header, payload) = Ipv6Header::parse(payload)?;
-            let (src, dst) = (header.src().into(), header.dst().into());
-            line.push_str("IP6 ");
-            transport(line, first, header.next_header, (src, dst), payload)
-        }
+        EtherType::IPV6 => ipv6::ipv6(line, first, payload),
         other => Ok(write!(line, "{} > {}, {other}, length {}", header.src, header.dst, payload.len())?),
     }
 }
@@ -321,6 +318,37 @@ mod tests {
             ("0800", unreachable),
             ("0800", fragment),
         ];
+        assert_eq!(lines(&frames), expected);
+    }
+
+    #[test]
+    fn ipv6_is_shown_by_the_names_of_its_messages() {
+        let (ours, gateway) = ("fd000010000000020000000000000015", "fd000010000000020000000000000002");
+        let packet = |next: &str, to: &str, payload: &str| {
+            let length = payload.chars().filter(char::is_ascii_hexdigit).count() / 2;
+            format!("60000000 {length:04x} {next} ff {ours} {to} {payload}")
+        };
+        let group = "ff0200000000000000000001ff000002";
+        let frames = [
+            packet("3a", group, &format!("8700 0000 00000000 {gateway} 0101 020000000001")),
+            packet("3a", gateway, &format!("8800 0000 60000000 {ours} 0201 020000000001")),
+            packet("3a", gateway, "8000 0000 0007 0001"),
+            packet(
+                "00",
+                "ff020000000000000000000000000016",
+                &format!("3a00 05020000 0100 8f00 0000 00000001 04000000 {group}"),
+            ),
+            packet("2c", gateway, "1100 0009 00000007 0102030405060708"),
+            packet("11", gateway, "1388 0035 000a 0000 0102"),
+        ];
+        let frames: Vec<(&str, &str)> = frames.iter().map(|frame| ("86dd", frame.as_str())).collect();
+        let expected = "\
+            IP6 fd00:10:0:2::15 > ff02::1:ff00:2: ICMP6 neighbor solicitation, who has fd00:10:0:2::2, length 32\n\
+            IP6 fd00:10:0:2::15 > fd00:10:0:2::2: ICMP6 neighbor advertisement, fd00:10:0:2::15 is here, length 32\n\
+            IP6 fd00:10:0:2::15 > fd00:10:0:2::2: ICMP6 echo request, id 7, seq 1, length 8\n\
+            IP6 fd00:10:0:2::15 > ff02::16: ICMP6 multicast listener report ff02::1:ff00:2, length 28\n\
+            IP6 fd00:10:0:2::15 > fd00:10:0:2::2: udp, fragment 7:8@8+, length 8\n\
+            IP6 fd00:10:0:2::15.5000 > fd00:10:0:2::2.53: UDP, length 2\n";
         assert_eq!(lines(&frames), expected);
     }
 
