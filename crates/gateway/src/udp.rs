@@ -4,7 +4,7 @@
 //! connected socket of the machine, so that the machine tells of ICMP errors and lets only the peer's answers in. A flow of a published port
 //! uses that port's socket instead. Flows end when idle; there is a bound on them, and the one idle longest makes room.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -73,6 +73,8 @@ pub(crate) struct Udp {
     flows: Table<Flow>,
     limit: usize,
     by_ends: HashMap<(SocketAddr, SocketAddr), u64>,
+    /// Published ports that the program refused in this family, and not in the other.
+    refused: HashSet<SocketAddr>,
     /// Flows with more to receive.
     busy: Vec<u64>,
     /// The program has sent more.
@@ -87,6 +89,9 @@ impl Udp {
         let socket = host.socket(Domain::Inet6, Kind::Datagram)?;
         host.set_option(now, socket, SocketOption::Transparent(true))?;
         host.bind(socket, SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)))?;
+        for option in [SocketOption::ReceiveErrors(true), SocketOption::ReceiveErrorsV6(true)] {
+            host.set_option(now, socket, option)?;
+        }
         host.set_option(now, socket, SocketOption::ReceiveBuffer(2 << 20))?;
         host.set_option(now, socket, SocketOption::SendBuffer(2 << 20))?;
         Ok(Udp {
@@ -94,6 +99,7 @@ impl Udp {
             flows: Table::new(Part::Udp),
             limit: FLOWS,
             by_ends: HashMap::new(),
+            refused: HashSet::new(),
             busy: Vec::new(),
             more: false,
             sweep_at: None,
@@ -141,11 +147,26 @@ impl Udp {
             match outcome {
                 Ok(_) => {}
                 Err(Error::WouldBlock) => return,
-                // An ICMP error about what was sent to the program: of no use here.
-                Err(_) => {}
+                // ICMP errors about what was sent to the program.
+                Err(_) => self.take_errors(cx, map),
             }
         }
         self.more = true;
+    }
+
+    /// Where the program refuses what came in at a published port, it may listen in the other family alone: what comes next goes there.
+    fn take_errors(&mut self, cx: &mut Context<'_>, map: &Map) {
+        while let Ok(error) = cx.host.recv_error(self.socket) {
+            let program = SocketAddr::new(error.destination.ip().to_canonical(), error.destination.port());
+            let published = |flow: &Flow| flow.program == program && matches!(flow.via, Via::Published(..));
+            if error.error == Error::ConnectionRefused
+                && self.flows.iter().any(|(_, flow)| published(flow))
+                && let Some((_, other)) = map.other_family(program.ip())
+            {
+                self.refused.remove(&SocketAddr::new(other, program.port()));
+                self.refused.insert(program);
+            }
+        }
     }
 
     fn refuse(&mut self, cx: &mut Context<'_>, info: &DatagramInfo, why: Unreachable, counters: &Counters) {
@@ -260,8 +281,13 @@ impl Udp {
                 Err(_) => continue,
             };
             let Some(client) = client else { continue };
-            let near = map.near(client.ip());
-            let program = SocketAddr::new(map.program(near), port);
+            let mut near = map.near(client.ip());
+            let mut program = SocketAddr::new(map.program(near), port);
+            if self.refused.contains(&program)
+                && let Some((gateway, other)) = map.other_family(near)
+            {
+                (near, program) = (gateway, SocketAddr::new(other, port));
+            }
             let Some(far) = self.published_flow(cx, fd, client, program, near, counters) else {
                 count(&counters.udp_dropped);
                 continue;

@@ -2,10 +2,11 @@
 
 mod common;
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use common::{PATIENCE, Rig, pattern, through_gateway};
-use wireway_gateway::{GatewayConfig, Transport};
+use wireway_gateway::{GatewayConfig, Subnet, Transport};
 use wireway_stack::Error;
 
 fn server() -> UdpSocket {
@@ -108,6 +109,32 @@ fn a_published_port_serves_several_clients() {
         let (_, from) = client.recv_from(&mut byte).expect("receives");
         assert_eq!((byte, from), ([20 + i as u8], published.listen));
     }
+}
+
+/// What comes over IPv6 reaches a program that listens on IPv4 alone, but for the first datagram.
+#[test]
+fn a_published_port_reaches_a_program_of_the_other_family() {
+    let publish = vec!["[::1]:0:5301/udp".parse().expect("publish")];
+    let subnets = vec![Subnet::V4, Subnet::V6];
+    let rig = Rig::with(GatewayConfig { publish, subnets, ..GatewayConfig::default() });
+    let program = rig.datagram(5_301);
+    let client = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).expect("binds");
+    client.set_read_timeout(Some(Duration::from_millis(100))).expect("time-out");
+    let answered = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (data, info) = program.recv_from().expect("receives");
+            assert_eq!((data, info.source.ip()), (b"ask".to_vec(), IpAddr::from([10, 0, 2, 2])));
+            program.send_to(b"answer", info.source).expect("sends");
+        });
+        (0..200).any(|_| {
+            client.send_to(b"ask", rig.published[0].listen).expect("sends");
+            let mut room = [0; 10];
+            client
+                .recv_from(&mut room)
+                .is_ok_and(|(n, from)| (&room[..n], from) == (b"answer", rig.published[0].listen))
+        })
+    });
+    assert!(answered);
 }
 
 fn echo_request(sequence: u16, data: &[u8]) -> Vec<u8> {
