@@ -57,6 +57,10 @@ pub fn plan(engine: &mut Engine, args: &RunArgs, monitors: &[Rc<RefCell<dyn Moni
     if args.dhcp() && args.addresses().any(|cidr| cidr.address.is_ipv4()) {
         return Err(Failure::own("--address: dhcp or an IPv4 address, not both"));
     }
+    let of_one = |v6| args.gateway.iter().filter(|gateway| gateway.is_ipv6() == v6).count() > 1;
+    if of_one(false) || of_one(true) {
+        return Err(Failure::own("--gateway: give one a family"));
+    }
     let mac = match args.mac {
         Some(mac) => mac,
         None => made_up_mac()?,
@@ -133,6 +137,11 @@ fn subnet(args: &RunArgs, usual: &Subnet) -> Result<Subnet, Failure> {
     let v6 = usual.gateway.is_ipv6();
     let of_family = |address: &IpAddr| address.is_ipv6() == v6;
     let program = args.addresses().find(|cidr| of_family(&cidr.address)).unwrap_or(usual.program);
+    if matches!(program.address, IpAddr::V6(address) if address.is_unicast_link_local()) {
+        let what =
+            "--address: a link-local address does not lead beyond the gateway: give another, such as fd00::15/64";
+        return Err(Failure::own(what));
+    }
     let longest = if v6 { 125 } else { 29 };
     if program.prefix_len > longest {
         return Err(Failure::own(format!(

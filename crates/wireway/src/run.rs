@@ -86,11 +86,13 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     engine.add_nic(node, interface, plan.nic).map_err(Failure::own)?;
     wait_for_address(&mut engine, node)?;
 
-    withhold_sockets()?;
-    let signals = Signals::take().map_err(Failure::own)?;
-    let command = Command { arguments: args.program.clone(), isolate: args.isolate, ..Command::default() };
-    let running = launch(&command, &signals)?;
-    let mut service = Attach::new(running, signals).map_err(Failure::own)?;
+    let mut service = match start(args) {
+        Ok(service) => service,
+        Err(failure) => {
+            release_address(&mut engine, node)?;
+            return Err(failure);
+        }
+    };
     if let Some(dns) = dns {
         service.before_lookup(move |host, now| dns.borrow_mut().follow(host, now));
     }
@@ -134,6 +136,15 @@ fn wait_for_address(engine: &mut Engine, node: NodeId) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Starts the program, whose sockets will be of our making.
+fn start(args: &RunArgs) -> Result<Attach, Failure> {
+    withhold_sockets()?;
+    let signals = Signals::take().map_err(Failure::own)?;
+    let command = Command { arguments: args.program.clone(), isolate: args.isolate, ..Command::default() };
+    let running = launch(&command, &signals)?;
+    Attach::new(running, signals).map_err(Failure::own)
 }
 
 /// Gives a leased address back: for as long as the message waits for the server's hardware address, but not for long.
