@@ -157,7 +157,8 @@ fn a_server_says_when_to_ask_again() {
     for (said, seconds) in [(1_u32, Some(600)), (7200, Some(7200)), (u32::MAX, None)] {
         let mut rig = Rig::new();
         let asked = rig.run_for(Duration::from_secs(1));
-        let options = [option(2, &SERVER_ID), option(32, &said.to_be_bytes()), option(23, &[0; 15])];
+        let client = option(1, &find(&asked[0].2, 1).unwrap());
+        let options = [client, option(2, &SERVER_ID), option(32, &said.to_be_bytes()), option(23, &[0; 15])];
         rig.tell(&asked[0], &reply(&asked[0].2, &options));
         assert!(rig.client.dns().is_empty(), "half an address");
         let expected = seconds.map(|seconds| rig.net.now() + Duration::from_secs(seconds));
@@ -174,7 +175,8 @@ proptest! {
         let mut last = rig.run_for(Duration::from_secs(2)).pop().unwrap();
         for (framed, bytes) in messages {
             let code = bytes.first().map_or(0, |b| u16::from(b % 40));
-            let options = [option(2, &SERVER_ID), option(code, bytes.get(1..).unwrap_or_default())];
+            let client = option(1, &find(&last.2, 1).unwrap());
+            let options = [client, option(2, &SERVER_ID), option(code, bytes.get(1..).unwrap_or_default())];
             let message = if framed { reply(&last.2, &options) } else { reply(&last.2, &[bytes]) };
             rig.tell(&last, &message);
             prop_assert!(rig.client.dns().len() <= 8);
