@@ -9,6 +9,11 @@ use crate::{GatewayConfig, Subnet};
 /// The port of DNS (RFC 1035 §4.2).
 pub(crate) const DNS_PORT: u16 = 53;
 
+/// An IPv4 address as such: sockets of both families show it v4-mapped.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// Where a destination leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Far {

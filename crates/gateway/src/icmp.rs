@@ -19,7 +19,7 @@ use crate::address::{Far, Map};
 use crate::counters::{Counters, count};
 use crate::outer::{self, Echo};
 use crate::table::{Part, Table};
-use crate::udp::canonical;
+use crate::udp::as_it_was;
 
 /// How long a flow lasts after its last message (RFC 5508 §3.2: at least 60 seconds).
 const IDLE: Duration = Duration::from_secs(60);
@@ -109,7 +109,7 @@ impl Icmp {
     pub fn event(&mut self, cx: &mut Context<'_>, socket: SocketId, map: &Map, counters: &Counters) {
         for _ in 0..BATCH {
             let mut buffer = std::mem::take(&mut self.buffer);
-            let outcome = cx.host.recv_from(socket, &mut buffer, ReceiveFlags::default()).map(canonical);
+            let outcome = cx.host.recv_from(socket, &mut buffer, ReceiveFlags::default()).map(as_it_was);
             if let Ok(info) = &outcome {
                 let length = info.len.min(buffer.len());
                 if let Some(message) = buffer.get_mut(..length) {

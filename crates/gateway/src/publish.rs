@@ -1,6 +1,5 @@
 //! Published ports: sockets of the machine whose connections and datagrams go to the program.
 
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use rustix::net::SocketType;
 use wireway_engine::{Context, Interest};
 use wireway_packet::Instant;
 
-use crate::address::Map;
+use crate::address::{Map, canonical};
 use crate::config::{Publish, Transport};
 use crate::counters::{Counters, count};
 use crate::outer;
@@ -128,8 +127,4 @@ fn accept_batch(
         }
     }
     Ok(true)
-}
-
-fn canonical(peer: SocketAddr) -> SocketAddr {
-    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }

@@ -18,7 +18,7 @@ use wireway_engine::{Context, Interest};
 use wireway_packet::Instant;
 use wireway_stack::{Domain, Error, Event, Host, Kind, Ready, Refusal, SocketId, SocketOption, Unreachable};
 
-use crate::address::{Far, Map};
+use crate::address::{Far, Map, canonical};
 use crate::counters::{Counters, count};
 use crate::outer::{self, Connecting};
 use crate::relay::{Pumped, Relay};
@@ -116,8 +116,7 @@ impl Tcp {
     pub fn take(&mut self, cx: &mut Context<'_>, map: &Map, counters: &Counters) -> Option<Taken> {
         let (inner, _) = cx.host.accept(cx.now, self.listener).ok()?;
         let Ok(destination) = cx.host.local_addr(inner) else { return Some(Taken::Relayed) };
-        let destination = SocketAddr::new(destination.ip().to_canonical(), destination.port());
-        match map.far(destination) {
+        match map.far(canonical(destination)) {
             Far::Resolver => {
                 if cx.host.admit(cx.now, inner).is_ok() {
                     return Some(Taken::Dns(inner));

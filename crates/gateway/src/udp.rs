@@ -16,7 +16,7 @@ use wireway_engine::{Context, Interest};
 use wireway_packet::Instant;
 use wireway_stack::{DatagramInfo, Domain, Error, Host, Kind, ReceiveFlags, SocketId, SocketOption, Unreachable};
 
-use crate::address::{Far, Map};
+use crate::address::{Far, Map, canonical};
 use crate::counters::{Counters, count};
 use crate::outer;
 use crate::table::{Part, Table};
@@ -62,8 +62,7 @@ impl Flow {
 }
 
 /// What came with a datagram, IPv4 addresses as such: the socket is of both families.
-pub(crate) fn canonical(info: DatagramInfo) -> DatagramInfo {
-    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+pub(crate) fn as_it_was(info: DatagramInfo) -> DatagramInfo {
     DatagramInfo { source: canonical(info.source), destination: canonical(info.destination), ..info }
 }
 
@@ -132,7 +131,7 @@ impl Udp {
         self.more = false;
         for _ in 0..BATCH {
             let mut buffer = std::mem::take(&mut self.buffer);
-            let outcome = cx.host.recv_from(self.socket, &mut buffer, ReceiveFlags::default()).map(canonical);
+            let outcome = cx.host.recv_from(self.socket, &mut buffer, ReceiveFlags::default()).map(as_it_was);
             if let Ok(info) = &outcome {
                 let data = buffer.get(..info.len).unwrap_or(&buffer);
                 match map.far(info.destination) {
@@ -157,7 +156,7 @@ impl Udp {
     /// Where the program refuses what came in at a published port, it may listen in the other family alone: what comes next goes there.
     fn take_errors(&mut self, cx: &mut Context<'_>, map: &Map) {
         while let Ok(error) = cx.host.recv_error(self.socket) {
-            let program = SocketAddr::new(error.destination.ip().to_canonical(), error.destination.port());
+            let program = canonical(error.destination);
             let published = |flow: &Flow| flow.program == program && matches!(flow.via, Via::Published(..));
             if error.error == Error::ConnectionRefused
                 && self.flows.iter().any(|(_, flow)| published(flow))

@@ -304,10 +304,12 @@ impl Net {
         Ok(id)
     }
 
-    /// Changes the MTU of an interface. EINVAL, ENODEV.
+    /// Changes the MTU of an interface. EINVAL, also below what IPv6 needs where there is an IPv6 address (RFC 8200 §5); ENODEV.
     pub fn set_mtu(&mut self, id: InterfaceId, mtu: u16) -> Result<()> {
         let at = self.interfaces.get_mut(usize::from(id.0)).ok_or(Error::NoDevice)?;
-        if mtu < SMALLEST_MTU || id == InterfaceId::LOOPBACK {
+        let has_v6 = at.autoconf || at.address_list().iter().any(|known| known.cidr.address.is_ipv6());
+        let least = if has_v6 { ipv6::MIN_MTU } else { SMALLEST_MTU };
+        if mtu < least || id == InterfaceId::LOOPBACK {
             return Err(Error::InvalidArgument);
         }
         at.mtu = mtu.into();

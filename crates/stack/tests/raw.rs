@@ -97,6 +97,11 @@ fn icmpv6_of_a_raw_socket_gets_its_checksum_and_is_filtered() {
 }
 
 #[test]
+fn raw_ipv6_with_headers_of_ones_own_is_refused() {
+    assert_eq!(Bench::new().host.socket(Domain::Inet6, Kind::Raw(255)), Err(Error::ProtocolNotSupported));
+}
+
+#[test]
 fn a_raw_socket_may_choose_where_its_checksum_is() {
     let mut bench = Bench::new();
     let (checked, unchecked) =

@@ -1,4 +1,5 @@
-//! Flow labels of IPv6 (RFC 6437 §3): a keyed hash of the flow, so that routers can spread flows over paths and nobody can guess them.
+//! Flow labels of IPv6 (RFC 6437 §3): a fast keyed hash of the flow, so that routers can spread flows over paths. It is no cryptographic one: a label is
+//! not easily guessed, but is no secret.
 
 use core::hash::BuildHasher;
 use core::net::IpAddr;

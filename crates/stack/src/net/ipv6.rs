@@ -201,7 +201,14 @@ impl Net {
     fn receive_extensions(&mut self, now: Instant, inbound: Inbound) -> Option<Inbound> {
         let whole = match self.walk(inbound, false) {
             Walked::Transport(inbound) => return Some(inbound),
-            Walked::Fragment(piece, fragment) => join(self.reassemble(now, piece, *fragment)?)?,
+            Walked::Fragment(piece, fragment) => match join(self.reassemble(now, piece, *fragment)?) {
+                Some(whole) => whole,
+                None => {
+                    // Headers and payload together are longer than a packet can be.
+                    self.counters.drop(DropReason::FragmentMalformed);
+                    return None;
+                }
+            },
             Walked::Fault(fault, inbound) => return self.refuse_extensions(now, fault, *inbound),
         };
         match self.walk(whole, true) {

@@ -4,6 +4,7 @@ use core::net::{IpAddr, SocketAddr};
 use std::io::IoSlice;
 
 use wireway_packet::Instant;
+use wireway_wire::Protocol;
 
 use super::*;
 use crate::net::group::{Filter, FilterMode};
@@ -11,9 +12,12 @@ use crate::socket::multicast::Multicast;
 use crate::{Error, Host, InterfaceId, Ready, Result};
 
 impl Host {
-    /// Makes a socket.
+    /// Makes a socket. EPROTONOSUPPORT of a raw IPv6 socket that would bring its own headers (IPPROTO_RAW).
     pub fn socket(&mut self, domain: Domain, kind: Kind) -> Result<SocketId> {
         match kind {
+            Kind::Raw(protocol) if Protocol(protocol) == Protocol::RAW && domain == Domain::Inet6 => {
+                Err(Error::ProtocolNotSupported)
+            }
             Kind::Stream => self.tcp.socket(&mut self.net, domain),
             Kind::Datagram => self.udp.socket(&mut self.net, domain, false),
             Kind::LiteDatagram => self.udp.socket(&mut self.net, domain, true),
