@@ -452,6 +452,27 @@ fn waiting_fragments_are_bounded_in_memory() {
 }
 
 #[test]
+fn tiny_fragments_count_with_all_that_they_take() {
+    let limit = 1 << 20;
+    let mut bench = Bench::with(Settings { ipfrag_high_thresh: limit, ..Settings::default() }, |_| {});
+    for n in 0..10_000u16 {
+        // One fragment a datagram, and a hundred of one datagram, with eight bytes each.
+        let (ident, fragment_offset) = if n % 2 == 0 { (n, 0) } else { (n / 200 * 200 + 1, n % 200 * 8) };
+        let fields = fields(PEER, OURS, Protocol::UDP);
+        let fields = Ipv4Fields { ident, fragment_offset, more_fragments: true, ..fields };
+        bench.receive(&from_peer(&ip_with(fields, &[], &[0; 8])));
+    }
+    let usage = bench.host.usage();
+    let fragments = 10_000 - bench.host.counters()[DropReason::FragmentMemory] as usize;
+    assert!(usage.fragment_memory <= limit, "{usage:?}");
+    // A packet's body, its place in the list, and what a datagram takes.
+    assert!(fragments * 400 + usage.fragment_datagrams * 400 <= limit, "{fragments} {usage:?}");
+    assert!(fragments > 500, "{fragments}");
+    bench.run_for(31 * SECOND);
+    assert_eq!(bench.host.usage().fragment_memory, 0);
+}
+
+#[test]
 fn ecn_of_fragments_is_combined() {
     // RFC 3168 §5.3: one marked fragment marks the whole; a mark beside "not capable" is a contradiction.
     for (ecn, result) in [

@@ -360,6 +360,113 @@ fn temporary_addresses_come_and_go() {
 }
 
 #[test]
+fn temporary_addresses_are_bounded_and_succeed_one_another() {
+    let settings = Settings { ipv6_use_tempaddr: 2, ..quick() };
+    let mut bench = listening(settings);
+    let network = |n| Ipv6Addr::new(0x2001, 0xdb8, 2, n, 0, 0, 0, 0);
+    let all = |bench: &mut Bench| {
+        for n in 0..16 {
+            let option = PrefixInformation::new(network(n), 64, true, true, FOREVER, FOREVER);
+            advertise(bench, &fields(9000), |w| w.prefix(&option));
+        }
+    };
+    for hour in 0..120 {
+        all(&mut bench);
+        bench.run_for(seconds(3600));
+        bench.sent();
+        let temporary: Vec<_> = made(&bench).into_iter().filter(|a| a.temporary).collect();
+        assert!(temporary.len() <= 64, "{hour}: {}", temporary.len());
+        for n in 0..16 {
+            let network = cidr6(network(n));
+            let here = temporary.iter().filter(|a| network.contains(a.cidr.address));
+            let preferred = here.filter(|a| a.state == AddressState::Preferred).count();
+            assert!((1..=2).contains(&preferred), "{hour}, {n}: {preferred}");
+        }
+    }
+}
+
+#[test]
+fn a_temporary_address_follows_when_a_prefix_goes_on() {
+    let settings = Settings { ipv6_use_tempaddr: 2, ..quick() };
+    let mut bench = listening(settings);
+    let temporary = |bench: &Bench| made(bench).into_iter().filter(|a| a.temporary).collect::<Vec<_>>();
+    let current = |bench: &Bench| temporary(bench).iter().filter(|a| a.state == AddressState::Preferred).count();
+    advertise(&mut bench, &fields(9000), |w| w.prefix(&prefix(FOREVER, 2)));
+    assert_eq!(temporary(&bench).len(), 0, "it would need a successor at once (RFC 8981 §3.4 (5))");
+    advertise(&mut bench, &fields(9000), |w| w.prefix(&prefix(FOREVER, 3600)));
+    assert_eq!(current(&bench), 1);
+    // The time for a successor comes and goes while the prefix is about to end; then it goes on.
+    bench.run_for(seconds(3601));
+    assert_eq!((current(&bench), temporary(&bench).len()), (0, 1));
+    bench.run_for(seconds(86_400));
+    advertise(&mut bench, &fields(9000), |w| w.prefix(&prefix(FOREVER, FOREVER)));
+    assert_eq!((current(&bench), temporary(&bench).len()), (1, 2));
+}
+
+#[test]
+fn conflicts_make_no_more_temporary_addresses() {
+    // A station that has every stable address, and every temporary one.
+    let settings = Settings { ipv6_use_tempaddr: 2, ..Settings::default() };
+    for spares_temporary in [true, false] {
+        let mut bench = listening(settings.clone());
+        bench.run_for(seconds(5));
+        for _ in 0..50 {
+            advertise(&mut bench, &fields(9000), |w| w.prefix(&prefix(FOREVER, FOREVER)));
+            for _ in 0..20 {
+                bench.run_for(Duration::from_millis(200));
+                let tentative = made(&bench).into_iter().filter(|a| a.state == AddressState::Tentative);
+                for address in tentative.filter(|a| !(a.temporary && spares_temporary)).collect::<Vec<_>>() {
+                    let IpAddr::V6(target) = address.cidr.address else { panic!() };
+                    let flags = AdvertisementFlags::OVERRIDE;
+                    bench.receive6(&advertisement(flags, target, ALL_NODES, target, PEER_MAC));
+                }
+            }
+            bench.sent();
+        }
+        let temporary = made(&bench).iter().filter(|a| a.temporary).count();
+        assert!(if spares_temporary { temporary == 1 } else { temporary == 0 }, "{temporary}");
+    }
+}
+
+#[test]
+fn temporary_addresses_do_not_change_in_step() {
+    // RFC 8981 §3.8: DESYNC_FACTOR holds however often the prefix is advertised.
+    let settings = Settings { ipv6_use_tempaddr: 1, ..quick() };
+    let mut bench = listening(settings);
+    let preferred = |bench: &Bench| made(bench).into_iter().find(|a| a.temporary).unwrap().lifetimes.unwrap().0;
+    advertise(&mut bench, &fields(9000), |w| w.prefix(&prefix(FOREVER, FOREVER)));
+    let first = preferred(&bench);
+    assert!(first < bench.now + seconds(86_400));
+    advertise(&mut bench, &fields(9000), |w| w.prefix(&prefix(FOREVER, FOREVER)));
+    assert_eq!(preferred(&bench), first);
+}
+
+#[test]
+fn a_later_router_is_learnt_after_a_flood_and_one_in_use_stays() {
+    let mut bench = listening(quick());
+    advertise(&mut bench, &fields(9000), |w| w.prefix(&prefix(7200, 7200)));
+    assert_eq!(probe(&mut bench, FAR).unwrap().0, ROUTER_MAC);
+    let flood = |bench: &mut Bench| {
+        for n in 0..100 {
+            let router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 1, n);
+            let low = RouterAdvertisementFields { preference: RouterPreference::Low, ..fields(9000) };
+            advertise_as(bench, (router, PEER_MAC), &low, |w| w);
+        }
+        bench.sent();
+    };
+    flood(&mut bench);
+    assert_eq!(bench.host.routes().len(), 16 + 2, "routers, the prefix, and the link");
+    let high = RouterAdvertisementFields { preference: RouterPreference::High, ..fields(9000) };
+    advertise_as(&mut bench, (SECOND, SECOND_MAC), &high, |w| w);
+    assert_eq!(probe(&mut bench, FAR).unwrap().0, SECOND_MAC);
+    flood(&mut bench);
+    // Both that were used are there, and the first takes over when the second ends.
+    assert_eq!(probe(&mut bench, FAR).unwrap().0, SECOND_MAC);
+    advertise_as(&mut bench, (SECOND, SECOND_MAC), &fields(0), |w| w);
+    assert_eq!(probe(&mut bench, FAR).unwrap().0, ROUTER_MAC);
+}
+
+#[test]
 fn a_flood_of_advertisements_is_bounded() {
     let mut bench = listening(quick());
     advertise(&mut bench, &fields(9000), |w| w.prefix(&prefix(7200, 7200)));

@@ -129,6 +129,13 @@ impl Neighbours {
         Some(NeighbourRef { index, generation: entry.generation })
     }
 
+    /// Whether something was sent to a neighbour, and it did not fail to answer.
+    pub fn is_in_use(&self, interface: InterfaceId, address: IpAddr) -> bool {
+        let index = self.index.get(&(interface, address));
+        let entry = index.and_then(|&index| self.entries.get(index as usize)?.as_deref());
+        entry.is_some_and(|entry| entry.in_use && entry.state != NeighbourState::Failed)
+    }
+
     fn insert(&mut self, interface: InterfaceId, address: IpAddr, now: Instant) -> NeighbourRef {
         self.next_generation = self.next_generation.wrapping_add(1);
         let generation = self.next_generation;

@@ -21,6 +21,11 @@ use crate::timer::{Timer, TimerKey};
 /// two links cannot disturb each other.
 type Key = (IpAddr, IpAddr, u8, u32, crate::InterfaceId);
 
+/// What a datagram holds besides its fragments, and each fragment besides its packet: so that tiny ones do not hold many times what is counted (Linux
+/// counts the memory of a packet with all that belongs to it).
+const PER_DATAGRAM: usize = 2 * size_of::<Datagram>();
+const PER_FRAGMENT: usize = 2 * size_of::<(u16, Packet)>();
+
 /// What a fragment's header says.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Piece {
@@ -119,7 +124,7 @@ impl Datagram {
         self.last |= !piece.more;
         self.end = self.end.max(end);
         self.received += payload.len();
-        self.memory += payload.true_size();
+        self.memory += payload.true_size() + PER_FRAGMENT;
         self.ecn |= 1 << (tos & 3);
         self.parts.insert(offset as u16, payload);
         Verdict::Kept
@@ -162,8 +167,11 @@ impl Net {
         self.counters.count(Counter::IpReasmReqds.of_family(v6));
         let protocol = if v6 { 0 } else { fragment.protocol };
         let key = (fragment.source, fragment.destination, protocol, piece.ident, fragment.interface);
-        let over = self.reassembly.memory + fragment.packet.true_size() > self.settings.ipfrag_high_thresh;
         let known = self.reassembly.by_key.get(&key).copied();
+        let options = fragment.options.as_ref().map_or(0, |options| options.len());
+        let new = if known.is_some() { 0 } else { PER_DATAGRAM };
+        let needed = fragment.packet.true_size() + PER_FRAGMENT + options + new;
+        let over = self.reassembly.memory + needed > self.settings.ipfrag_high_thresh;
         if over {
             self.counters.count(Counter::IpReasmFails.of_family(v6));
             self.drop_packet(DropReason::FragmentMemory, fragment.packet);
@@ -178,6 +186,8 @@ impl Net {
         match verdict {
             Verdict::Kept => {
                 if piece.offset == 0 {
+                    datagram.memory += options;
+                    self.reassembly.memory += options;
                     datagram.first = Some(fragment);
                 }
                 if !datagram.is_whole() {
@@ -242,8 +252,9 @@ impl Net {
             last: false,
             first: None,
             ecn: 0,
-            memory: 0,
+            memory: PER_DATAGRAM,
         });
+        table.memory += PER_DATAGRAM;
         table.by_key.insert(key, index);
         index
     }

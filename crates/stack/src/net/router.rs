@@ -2,8 +2,8 @@
 //!
 //! Each thing learnt is a route in the table like any other, with a metric behind those that the owner set: default routers by their
 //! preference (RFC 4191 §3), prefixes on the link, routes (RFC 4191 §2.3) and redirected destinations. A router that does not answer is put behind the others
-//! (§6.3.6); of several such the one that was tried last comes last, so that each is tried in turn. All lists are bounded: who can advertise
-//! without end fills them with nothing that lasts.
+//! (§6.3.6); of several such the one that was tried last comes last, so that each is tried in turn. All lists are bounded, each kind by itself: what came
+//! latest and is of no use yet makes room for what comes now. So neither does a flood drive out what is in use, nor is the list closed to whoever comes after.
 
 use core::net::{IpAddr, Ipv6Addr};
 use core::time::Duration;
@@ -18,8 +18,10 @@ use crate::InterfaceId;
 use crate::interface::Cidr;
 use crate::timer::{Timer, TimerKey};
 
-/// Routes learnt on one interface, at most: default routers, prefixes and other routes together.
-const ROUTES: usize = 64;
+/// Default routers learnt on one interface, at most; and prefixes, and other routes.
+const ROUTERS: usize = 16;
+const PREFIXES: usize = 32;
+const ROUTES: usize = 16;
 /// Redirected destinations, at most: the oldest make room.
 const REDIRECTS: usize = 64;
 /// Name servers, at most (RFC 8106 §5.3.1 asks for three at least).
@@ -43,6 +45,42 @@ struct Learnt {
     entry: RouteEntry,
     until: Instant,
     redirect: bool,
+}
+
+/// What sort of route was learnt; each has its bound.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Router,
+    Prefix,
+    Route,
+    Redirect,
+}
+
+impl Kind {
+    fn limit(self) -> usize {
+        match self {
+            Kind::Router => ROUTERS,
+            Kind::Prefix => PREFIXES,
+            Kind::Route => ROUTES,
+            Kind::Redirect => REDIRECTS,
+        }
+    }
+}
+
+impl Learnt {
+    fn kind(&self) -> Kind {
+        match self.entry.gateway {
+            _ if self.redirect => Kind::Redirect,
+            None => Kind::Prefix,
+            Some(_) if self.entry.destination.prefix_len == 0 => Kind::Router,
+            Some(_) => Kind::Route,
+        }
+    }
+
+    /// Its router did not answer.
+    fn is_unreachable(&self) -> bool {
+        self.entry.metric >= ROUTER_METRIC + UNREACHABLE
+    }
 }
 
 /// What the routers of an interface's link say.
@@ -150,23 +188,23 @@ impl Net {
         }
     }
 
-    /// Learns a route, or what is new of it; one that is over is forgotten. A full list takes nothing new.
+    /// Learns a route, or what is new of it; one that is over is forgotten.
     fn learn_route(&mut self, now: Instant, entry: RouteEntry, until: Instant, redirect: bool) {
         let interface = entry.interface;
-        let same = |learnt: &Learnt| {
-            let old = &learnt.entry;
-            (old.destination, old.gateway, learnt.redirect) == (entry.destination, entry.gateway, redirect)
+        let learnt = Learnt { entry, until, redirect };
+        let kind = learnt.kind();
+        let same = |old: &Learnt| {
+            (old.entry.destination, old.entry.gateway, old.redirect) == (entry.destination, entry.gateway, redirect)
         };
         let Some(routers) = self.routers(interface) else { return };
-        let count = routers.routes.iter().filter(|learnt| learnt.redirect == redirect).count();
-        if let Some(known) = routers.routes.iter_mut().find(|learnt| same(learnt)) {
-            let unreachable = known.entry.metric >= ROUTER_METRIC + UNREACHABLE;
-            if until > now && !unreachable && known.entry.metric == entry.metric {
+        let full = routers.routes.iter().filter(|old| old.kind() == kind).count() >= kind.limit();
+        if let Some(known) = routers.routes.iter_mut().find(|old| same(old)) {
+            if until > now && !known.is_unreachable() && known.entry.metric == entry.metric {
                 known.until = until;
                 return;
             }
             self.forget_routes(interface, same);
-        } else if count >= ROUTES && !redirect {
+        } else if until > now && full && !self.make_room(interface, kind) {
             return;
         }
         if until <= now {
@@ -174,12 +212,23 @@ impl Net {
         }
         self.routes.add(entry);
         self.destinations.clear();
-        let Some(routers) = self.routers(interface) else { return };
-        routers.routes.push(Learnt { entry, until, redirect });
-        if redirect && count >= REDIRECTS {
-            let oldest = routers.routes.iter().find(|learnt| learnt.redirect).map(|learnt| learnt.entry);
-            self.forget_routes(interface, |learnt| learnt.redirect && Some(learnt.entry) == oldest);
+        if let Some(routers) = self.routers(interface) {
+            routers.routes.push(learnt);
         }
+    }
+
+    /// Forgets a route for another of its kind: the oldest redirect, or of the others the latest that is of no use; whether there was one.
+    fn make_room(&mut self, interface: InterfaceId, kind: Kind) -> bool {
+        let Some(at) = self.interface(interface) else { return false };
+        let useless = |learnt: &Learnt| match learnt.entry.gateway {
+            Some(router) => learnt.is_unreachable() || !self.neighbours.is_in_use(interface, router),
+            None => !at.addresses.iter().any(|own| learnt.entry.destination.contains(own.address)),
+        };
+        let mut all = at.routers.routes.iter().filter(|learnt| learnt.kind() == kind);
+        let victim = if kind == Kind::Redirect { all.next() } else { all.rfind(|learnt| useless(learnt)) };
+        let Some(victim) = victim.map(|learnt| (learnt.entry, learnt.redirect)) else { return false };
+        self.forget_routes(interface, |learnt| (learnt.entry, learnt.redirect) == victim);
+        true
     }
 
     /// A router advertisement (RFC 4861 §6.3.4). False if it is not for us.
@@ -324,7 +373,7 @@ impl Net {
         let Net { interfaces, routes, destinations, .. } = self;
         let Some(at) = interfaces.get_mut(usize::from(interface.0)) else { return };
         for learnt in at.routers.routes.iter_mut().filter(|learnt| by(learnt) && !learnt.redirect) {
-            let behind = learnt.entry.metric >= ROUTER_METRIC + UNREACHABLE;
+            let behind = learnt.is_unreachable();
             if behind || !reachable {
                 routes.remove(learnt.entry.destination, |old| *old == learnt.entry);
                 learnt.entry.metric = match (behind, reachable) {

@@ -22,8 +22,10 @@ const PREFIXES: usize = 16;
 const TRIES: u8 = 3;
 /// A lifetime that an advertisement cannot shorten further (RFC 4862 §5.5.3 (e)).
 const TWO_HOURS: Duration = Duration::from_secs(7200);
-/// How long before a temporary address is deprecated its successor is made (RFC 8981 §3.8).
-const REGEN_ADVANCE: Duration = Duration::from_secs(5);
+/// Temporary addresses of an interface, at most: by default settings one that is preferred in each prefix, and three before it that are still valid.
+const TEMPORARIES: usize = 4 * PREFIXES;
+/// The constant part of the time before a temporary address is deprecated at which its successor is made (RFC 8981 §3.8).
+const REGEN_ADVANCE: Duration = Duration::from_secs(2);
 /// The interface identifier's bits on Ethernet (RFC 2464 §4).
 const PREFIX_LEN: u8 = 64;
 
@@ -39,16 +41,18 @@ struct Made {
     preferred_until: Instant,
     valid_until: Instant,
     deprecated: bool,
-    /// A temporary one that has a successor.
-    succeeded: bool,
-    /// When a temporary one was made.
-    since: Instant,
+    /// When a temporary one is to have a successor; once that time came, none.
+    succeed_at: Option<Instant>,
+    /// Beyond these no advertisement prolongs a temporary one: preferred and valid (RFC 8981 §3.4).
+    limits: (Instant, Instant),
 }
 
 /// The addresses that an interface made.
 #[derive(Debug, Default)]
 pub(crate) struct Slaac {
     made: Vec<Made>,
+    /// Random addresses were taken again and again: there are none any more (RFC 8981 §3.4 (7)).
+    no_temporaries: bool,
 }
 
 impl Slaac {
@@ -79,10 +83,7 @@ impl Slaac {
     pub fn next_at(&self) -> Option<Instant> {
         let ends = self.made.iter().flat_map(|made| {
             let preferred = (!made.deprecated).then_some(made.preferred_until);
-            let early =
-                Instant::from_nanos(made.preferred_until.as_nanos().saturating_sub(REGEN_ADVANCE.as_nanos() as u64));
-            let succeed = (made.temporary && !made.succeeded && !made.deprecated).then_some(early);
-            [preferred, succeed, Some(made.valid_until)]
+            [preferred, made.succeed_at, Some(made.valid_until)]
         });
         ends.flatten().filter(|&at| at != Instant::FAR_FUTURE).min()
     }
@@ -91,6 +92,14 @@ impl Slaac {
 /// Whether an identifier is kept for other uses (RFC 5453): anycast addresses of subnet's routers, and others of IANA's.
 fn is_reserved(id: u64) -> bool {
     matches!(id, 0 | 0x0200_5eff_fe00_0000..=0x0200_5eff_feff_ffff | 0xfdff_ffff_ffff_ff80..=0xfdff_ffff_ffff_ffff)
+}
+
+/// So long before a time; never, if that is never.
+fn before(at: Instant, advance: Duration) -> Instant {
+    match at {
+        Instant::FAR_FUTURE => at,
+        at => Instant::from_nanos(at.as_nanos().saturating_sub(advance.as_nanos() as u64)),
+    }
 }
 
 fn join(prefix: Ipv6Addr, id: u64) -> Ipv6Addr {
@@ -128,7 +137,7 @@ impl Net {
         }
     }
 
-    /// Notes an address that was made, and claims it. `temporary`: since when there are temporary ones in its place.
+    /// Notes an address that was made, and claims it. `temporary`: the limits of its lifetimes.
     fn make(
         &mut self,
         now: Instant,
@@ -136,8 +145,9 @@ impl Net {
         prefix: Ipv6Addr,
         address: Ipv6Addr,
         (preferred_until, valid_until): (Instant, Instant),
-        temporary: Option<Instant>,
+        temporary: Option<(Instant, Instant)>,
     ) {
+        let advance = self.regen_advance(interface);
         let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
         at.slaac.made.push(Made {
             address,
@@ -147,8 +157,8 @@ impl Net {
             preferred_until,
             valid_until,
             deprecated: preferred_until <= now,
-            succeeded: false,
-            since: temporary.unwrap_or(now),
+            succeed_at: temporary.map(|_| before(preferred_until, advance)),
+            limits: temporary.unwrap_or((Instant::FAR_FUTURE, Instant::FAR_FUTURE)),
         });
         self.claim_made(now, interface, address);
     }
@@ -183,6 +193,7 @@ impl Net {
                 self.claim_made(now, interface, next);
             }
             None => {
+                at.slaac.no_temporaries |= temporary;
                 at.slaac.made.remove(index);
             }
         }
@@ -196,11 +207,9 @@ impl Net {
             return;
         }
         let (preferred, valid) = (end_of(now, prefix.preferred()), end_of(now, prefix.valid()));
-        let temporaries = self.settings.ipv6_use_tempaddr > 0;
-        let (limit_preferred, limit_valid) =
-            (self.settings.ipv6_temp_preferred_lifetime, self.settings.ipv6_temp_valid_lifetime);
+        let advance = self.regen_advance(interface);
         let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
-        let mut has_stable = false;
+        let (mut has_stable, mut changed) = (false, false);
         for made in at.slaac.made.iter_mut().filter(|made| made.prefix == network) {
             has_stable |= !made.temporary;
             // (e): the rest of two hours, or less, is not shortened by anybody who can send an advertisement.
@@ -212,58 +221,70 @@ impl Net {
             } else {
                 now + TWO_HOURS
             };
-            made.preferred_until = preferred.min(made.valid_until);
+            made.valid_until = made.valid_until.min(made.limits.1);
+            made.preferred_until = preferred.min(made.valid_until).min(made.limits.0);
             if made.temporary {
-                // RFC 8981 §3.4 (1): never longer than since they were made.
-                made.valid_until = made.valid_until.min(made.since + limit_valid);
-                made.preferred_until = made.preferred_until.min(made.since + limit_preferred);
+                made.succeed_at = Some(before(made.preferred_until, advance)).filter(|&at| at > now);
             }
-            made.deprecated = made.preferred_until <= now;
+            let deprecated = made.preferred_until <= now;
+            changed |= core::mem::replace(&mut made.deprecated, deprecated) != deprecated;
         }
         let prefixes = at.slaac.made.iter().filter(|made| !made.temporary).count();
-        self.destinations.clear();
-        if !has_stable && prefix.valid() > 0 && prefixes <= PREFIXES {
-            if let Some(address) = self.stable_address(interface, network, 0) {
-                self.make(now, interface, network, address, (preferred, valid), None);
-            }
-            if temporaries {
-                self.make_temporary(now, interface, network, preferred, valid);
-            }
+        if changed {
+            self.destinations.clear();
         }
+        if !has_stable
+            && prefix.valid() > 0
+            && prefixes <= PREFIXES
+            && let Some(address) = self.stable_address(interface, network, 0)
+        {
+            self.make(now, interface, network, address, (preferred, valid), None);
+        }
+        self.make_temporaries(now, interface);
         self.arm_autoconf(interface);
     }
 
-    /// Makes a temporary address (RFC 8981 §3.4).
-    fn make_temporary(
-        &mut self,
-        now: Instant,
-        interface: InterfaceId,
-        prefix: Ipv6Addr,
-        preferred: Instant,
-        valid: Instant,
-    ) {
-        // DESYNC_FACTOR, so that hosts do not change in step: up to two fifths of the lifetime (§3.8).
-        let lifetime = self.settings.ipv6_temp_preferred_lifetime;
-        let desync = lifetime * 2 / 5 * self.rng.below(1024) / 1024;
-        let preferred = preferred.min(now + (lifetime - desync));
-        let valid = valid.min(now + self.settings.ipv6_temp_valid_lifetime);
-        // (4): not if it would need a successor at once.
-        if preferred > now + REGEN_ADVANCE {
-            let address = self.random_address(prefix);
-            self.make(now, interface, prefix, address, (preferred, valid), Some(now));
+    /// REGEN_ADVANCE (RFC 8981 §3.8): what probing takes if each address but the last is taken.
+    fn regen_advance(&self, interface: InterfaceId) -> Duration {
+        let probes = u32::from(TRIES) * u32::from(self.settings.ipv6_dad_transmits);
+        REGEN_ADVANCE + self.retrans_time(interface, true) * probes
+    }
+
+    /// Makes a temporary address in each prefix that has none to go on with (RFC 8981 §3.4, §3.5), as far as there is room.
+    fn make_temporaries(&mut self, now: Instant, interface: InterfaceId) {
+        if self.settings.ipv6_use_tempaddr == 0 {
+            return;
+        }
+        let advance = self.regen_advance(interface);
+        let Some(at) = self.interface(interface).filter(|at| !at.slaac.no_temporaries) else { return };
+        let made = &at.slaac.made;
+        let room = TEMPORARIES.saturating_sub(made.iter().filter(|made| made.temporary).count());
+        let current = |prefix| made.iter().any(|made| made.prefix == prefix && made.succeed_at.is_some());
+        let wanting = made.iter().filter(|made| {
+            !made.temporary && !made.address.is_unicast_link_local() && !made.deprecated && !current(made.prefix)
+        });
+        let wanting: Vec<_> =
+            wanting.take(room).map(|made| (made.prefix, made.preferred_until, made.valid_until)).collect();
+        for (prefix, preferred, valid) in wanting {
+            // DESYNC_FACTOR, so that hosts do not change in step: up to two fifths of the lifetime (§3.8).
+            let lifetime = self.settings.ipv6_temp_preferred_lifetime;
+            let desync = lifetime * 2 / 5 * self.rng.below(1024) / 1024;
+            let limits = (now + (lifetime - desync), now + self.settings.ipv6_temp_valid_lifetime);
+            let preferred = preferred.min(limits.0);
+            // (4): not if it would need a successor at once.
+            if preferred > now + advance {
+                let address = self.random_address(prefix);
+                self.make(now, interface, prefix, address, (preferred, valid.min(limits.1)), Some(limits));
+            }
         }
     }
 
     /// Ends what is over.
     pub(super) fn expire_addresses(&mut self, now: Instant, interface: InterfaceId) {
         let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
-        let mut successors = Vec::new();
         let mut changed = false;
         for made in &mut at.slaac.made {
-            if made.temporary && !made.succeeded && made.preferred_until <= now + REGEN_ADVANCE {
-                made.succeeded = true;
-                successors.push(made.prefix);
-            }
+            made.succeed_at = made.succeed_at.filter(|&at| at > now);
             if !made.deprecated && made.preferred_until <= now {
                 made.deprecated = true;
                 changed = true;
@@ -271,11 +292,6 @@ impl Net {
         }
         let over: Vec<Ipv6Addr> =
             at.slaac.made.iter().filter(|made| made.valid_until <= now).map(|made| made.address).collect();
-        let stable = |prefix| at.slaac.made.iter().find(|m| m.prefix == prefix && !m.temporary);
-        let successors: Vec<_> = successors
-            .into_iter()
-            .filter_map(|prefix| stable(prefix).map(|m| (prefix, m.preferred_until, m.valid_until)))
-            .collect();
         for address in over {
             let cidr = Cidr { address: address.into(), prefix_len: PREFIX_LEN };
             let _ = self.disclaim(interface, cidr);
@@ -283,9 +299,7 @@ impl Net {
                 at.slaac.made.retain(|made| made.address != address);
             }
         }
-        for (prefix, preferred, valid) in successors {
-            self.make_temporary(now, interface, prefix, preferred, valid);
-        }
+        self.make_temporaries(now, interface);
         if changed {
             self.destinations.clear();
         }
@@ -294,11 +308,35 @@ impl Net {
 
 #[cfg(test)]
 mod tests {
+    use wireway_wire::MacAddr;
+
     use super::*;
+    use crate::{InterfaceConfig, Settings};
 
     #[test]
     fn reserved_identifiers() {
         assert!(is_reserved(0) && is_reserved(0x0200_5eff_fe00_5213) && is_reserved(0xfdff_ffff_ffff_ff80));
         assert!(!is_reserved(1) && !is_reserved(0xfdff_ffff_ffff_ff7f));
+    }
+
+    #[test]
+    fn an_advertisement_that_changes_nothing_leaves_what_is_known_of_destinations() {
+        let settings = Settings { ipv6_dad_transmits: 0, ..Settings::default() };
+        let (mut net, now) = (Net::new(settings, [1; 32]), Instant::from_millis(0));
+        let config =
+            InterfaceConfig { autoconf: true, ..InterfaceConfig::ethernet("eth0", MacAddr([2, 0, 0, 0, 0, 1]), 1500) };
+        let id = net.add_interface(now, &config).unwrap();
+        let prefix = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0);
+        let mut advertised = |now, preferred| {
+            let before = net.destinations.generation;
+            let option = PrefixInformation::new(prefix, PREFIX_LEN, true, true, 9000, preferred);
+            net.prefix_for_addresses(now, id, &option);
+            net.destinations.generation != before
+        };
+        let at = |seconds| now + Duration::from_secs(seconds);
+        assert!(advertised(at(0), 9000), "there is a new address");
+        assert!(!advertised(at(10), 9000));
+        assert!(advertised(at(20), 0), "now it is deprecated");
+        assert!(!advertised(at(30), 0));
     }
 }
