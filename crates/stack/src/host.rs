@@ -11,7 +11,7 @@ use wireway_wire::{EtherType, EthernetHeader, MacAddr, Protocol};
 
 use crate::interface::{AddressInfo, Cidr, Interface, InterfaceInfo};
 use crate::net::{
-    GroupInfo, IcmpError, IcmpInbound, Inbound, IpHeader, LinkDestination, NeighbourInfo, Net, RouteEntry,
+    GroupInfo, IcmpError, IcmpInbound, Inbound, IpHeader, LinkDestination, NeighbourInfo, Net, RouteEntry, is_special,
 };
 use crate::raw::Raw;
 use crate::socket::SocketFamily;
@@ -85,9 +85,14 @@ impl Host {
         skip: usize,
         packet: Packet,
     ) {
-        if let Some(mut inbound) = self.net.receive_ipv6(now, interface, link, skip, packet) {
-            self.dispatch(now, &mut inbound);
+        let Some(mut inbound) = self.net.receive_ipv6(interface, link, skip, packet) else { return };
+        if is_special(Protocol(inbound.protocol)) {
+            match self.net.receive_extensions(now, inbound.take()) {
+                Some(transport) => inbound = transport,
+                None => return,
+            }
         }
+        self.dispatch(now, &mut inbound);
     }
 
     /// Hands a packet to its protocol: TCP takes of it what it wants, others all of it.

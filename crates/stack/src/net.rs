@@ -68,6 +68,7 @@ pub(crate) use ethernet::LinkDestination;
 pub use group::{FilterMode, GroupInfo};
 pub(crate) use header::IpHeader;
 pub(crate) use icmp_out::{Complaint, IcmpInbound, quote_again};
+pub(crate) use ipv6::is_special;
 pub use neighbour::{NeighbourInfo, NeighbourState};
 pub use route::RouteEntry;
 pub(crate) use template::Path;

@@ -57,23 +57,20 @@ impl Sum {
     /// number of bytes of the transport header and its payload.
     #[inline]
     pub fn pseudo_v4(src: Ipv4Addr, dst: Ipv4Addr, protocol: Protocol, len: u32) -> Self {
-        let mut sum = Self::new();
-        sum.add_u32(src.to_bits());
-        sum.add_u32(dst.to_bits());
-        sum.add_u32(len);
-        sum.add_u16(u16::from(protocol.0));
-        sum
+        let addresses = u64::from(u32::from_le_bytes(src.octets())) + u64::from(u32::from_le_bytes(dst.octets()));
+        Self { acc: addresses + pseudo_rest(protocol, len), odd: false }
     }
 
     /// The sum of the pseudo header of an upper layer on IPv6 (RFC 8200 §8.1); `len` is the
     /// number of bytes of the upper layer's header and payload.
     #[inline]
     pub fn pseudo_v6(src: Ipv6Addr, dst: Ipv6Addr, protocol: Protocol, len: u32) -> Self {
-        let mut sum = Self::of(&src.octets());
-        sum.add_bytes(&dst.octets());
-        sum.add_u32(len);
-        sum.add_u16(u16::from(protocol.0));
-        sum
+        let halves = |address: Ipv6Addr| {
+            let address = u128::from_le_bytes(address.octets());
+            add_carry(address as u64, (address >> 64) as u64)
+        };
+        let addresses = add_carry(halves(src), halves(dst));
+        Self { acc: add_carry(addresses, pseudo_rest(protocol, len)), odd: false }
     }
 
     /// Adds the bytes that follow those added so far.
@@ -157,6 +154,12 @@ pub fn update(checksum: u16, old_word: u16, new_word: u16) -> u16 {
 pub fn update_u32(checksum: u16, old: u32, new: u32) -> u16 {
     let sum = u64::from(!checksum) + u64::from(!old) + u64::from(new);
     !fold(sum)
+}
+
+/// What a pseudo header has besides the addresses.
+#[inline]
+fn pseudo_rest(protocol: Protocol, len: u32) -> u64 {
+    u64::from(len.swap_bytes()) + u64::from(u16::from(protocol.0).swap_bytes())
 }
 
 /// Addition modulo 2^64 - 1, with the carry brought round.

@@ -2,7 +2,7 @@
 //! not easily guessed, but is no secret.
 
 use core::hash::BuildHasher;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 
 use foldhash::fast::FixedState;
 
@@ -23,8 +23,9 @@ impl Net {
     #[inline]
     pub fn flow_label(&self, source: IpAddr, destination: IpAddr, protocol: u8, ports: (u16, u16)) -> u32 {
         let (IpAddr::V6(source), IpAddr::V6(destination)) = (source, destination) else { return 0 };
-        let ports = u32::from(ports.0) << 16 | u32::from(ports.1);
-        let hash = self.flow_labels.0.hash_one((source.to_bits(), destination.to_bits(), ports, protocol));
+        let word = |address: Ipv6Addr| u128::from_le_bytes(address.octets());
+        let rest = u128::from(protocol) << 32 | u128::from(ports.0) << 16 | u128::from(ports.1);
+        let hash = self.flow_labels.0.hash_one((word(source), word(destination), rest));
         // 0 would mean that there is none.
         ((hash >> 44) as u32).max(1)
     }

@@ -44,7 +44,7 @@ enum Fault {
 }
 
 /// Whether something else than a transport follows.
-fn is_special(next_header: Protocol) -> bool {
+pub(crate) fn is_special(next_header: Protocol) -> bool {
     matches!(
         next_header,
         Protocol::HOP_BY_HOP
@@ -57,11 +57,11 @@ fn is_special(next_header: Protocol) -> bool {
 }
 
 impl Net {
-    /// Takes in an IPv6 packet that begins `skip` bytes into `packet`; what a transport is to receive comes back.
+    /// Takes in an IPv6 packet that begins `skip` bytes into `packet`; what a transport is to receive comes back, or what begins with [extension
+    /// headers](is_special).
     #[inline(always)]
     pub fn receive_ipv6(
         &mut self,
-        now: Instant,
         interface: InterfaceId,
         link: LinkDestination,
         skip: usize,
@@ -107,7 +107,10 @@ impl Net {
         if group {
             self.counters.count(Counter::Ip6InMcastPkts);
         }
-        let inbound = Inbound {
+        if !is_special(header.next_header) {
+            self.counters.count(Counter::Ip6InDelivers);
+        }
+        Some(Inbound {
             interface,
             source: header.src().into(),
             destination: header.dst().into(),
@@ -119,12 +122,7 @@ impl Net {
             packet,
             header: IpHeader::V6(header),
             options: None,
-        };
-        if is_special(header.next_header) {
-            return self.receive_extensions(now, inbound);
-        }
-        self.counters.count(Counter::Ip6InDelivers);
-        Some(inbound)
+        })
     }
 
     /// As [`classify`](Self::classify) does for IPv4.
@@ -196,9 +194,9 @@ impl Net {
         Err(DropReason::IpInAddressErrors)
     }
 
-    /// Takes in what stands between the fixed header and the transport.
+    /// Takes in what stands between the fixed header and the transport, of a packet that [`receive_ipv6`](Self::receive_ipv6) gave.
     #[cold]
-    fn receive_extensions(&mut self, now: Instant, inbound: Inbound) -> Option<Inbound> {
+    pub fn receive_extensions(&mut self, now: Instant, inbound: Inbound) -> Option<Inbound> {
         let whole = match self.walk(inbound, false) {
             Walked::Transport(inbound) => return Some(inbound),
             Walked::Fragment(piece, fragment) => match join(self.reassemble(now, piece, *fragment)?) {
@@ -320,8 +318,9 @@ fn check_header(packet: &mut Packet, skip: usize) -> Result<Ipv6Header, DropReas
 
 #[inline]
 fn slot(source: Ipv6Addr, destination: Ipv6Addr) -> u32 {
-    let mixed = source.to_bits() ^ destination.to_bits().rotate_left(7);
-    let mixed = mixed as u64 ^ (mixed >> 64) as u64;
+    let word = |address: Ipv6Addr| u128::from_le_bytes(address.octets());
+    let (source, destination) = (word(source), word(destination));
+    let mixed = (source >> 64) as u64 ^ source as u64 ^ ((destination >> 64) as u64).rotate_left(7);
     mixed as u32 ^ (mixed >> 32) as u32
 }
 

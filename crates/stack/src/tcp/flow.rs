@@ -55,6 +55,7 @@ pub(crate) struct KeyV4 {
     ports: u32,
 }
 
+/// Addresses as they lie in memory: what they are as numbers does not matter here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct KeyV6 {
     local: u128,
@@ -74,7 +75,8 @@ impl KeyV6 {
     #[inline]
     pub fn new(local: Ipv6Addr, remote: Ipv6Addr, ports: (u16, u16)) -> KeyV6 {
         let ports = u32::from(ports.0) << 16 | u32::from(ports.1);
-        KeyV6 { local: local.to_bits(), remote: remote.to_bits(), ports }
+        let word = |address: Ipv6Addr| u128::from_le_bytes(address.octets());
+        KeyV6 { local: word(local), remote: word(remote), ports }
     }
 }
 
@@ -90,8 +92,9 @@ impl From<&Flow> for FlowKey {
     }
 }
 
+/// The address as IPv6 writes it.
 #[cold]
-fn mapped(address: &IpAddr) -> Ipv6Addr {
+pub(super) fn mapped(address: &IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => *v6,

@@ -8,7 +8,7 @@ use wireway_wire::tcp_options::{TIMESTAMPS_LEN, emit_timestamps};
 use wireway_wire::zerocopy::{FromBytes, IntoBytes};
 use wireway_wire::{Protocol, SackBlocks, SeqNumber, Sum, TcpFields, TcpFlags, TcpHeader, TcpOptions};
 
-use super::flow::Flow;
+use super::flow::{Flow, mapped};
 
 /// What goes into a header.
 pub(crate) struct Header<'a> {
@@ -23,13 +23,10 @@ pub(crate) struct Header<'a> {
 
 /// The sum of a flow's pseudo header (RFC 9293 §3.1) without the length.
 pub(crate) fn pseudo(flow: &Flow) -> Sum {
-    let v6 = |address| match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
-    };
-    match (flow.local.address, flow.remote.address) {
-        (IpAddr::V4(local), IpAddr::V4(remote)) => Sum::pseudo_v4(local, remote, Protocol::TCP, 0),
-        (local, remote) => Sum::pseudo_v6(v6(local), v6(remote), Protocol::TCP, 0),
+    match (&flow.local.address, &flow.remote.address) {
+        (IpAddr::V4(local), IpAddr::V4(remote)) => Sum::pseudo_v4(*local, *remote, Protocol::TCP, 0),
+        (IpAddr::V6(local), IpAddr::V6(remote)) => Sum::pseudo_v6(*local, *remote, Protocol::TCP, 0),
+        (local, remote) => Sum::pseudo_v6(mapped(local), mapped(remote), Protocol::TCP, 0),
     }
 }
 

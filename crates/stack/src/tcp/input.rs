@@ -99,10 +99,11 @@ impl Connection {
             && segment.seq == self.rcv_nxt
             && segment.ack.geq(self.snd_una)
             && segment.ack.leq(self.snd_max)
-            && u32::from(segment.window) << self.snd_shift == self.snd_wnd
             && segment.options.is_none()
             && segment.len <= self.receive_window()
-            && (segment.len > 0 || segment.ack != self.snd_una)
+            // A new acknowledgement brings its window along; else the window must be what it was.
+            && (segment.ack != self.snd_una
+                || segment.len > 0 && u32::from(segment.window) << self.snd_shift == self.snd_wnd)
             && self.reassembly.is_empty()
             && !self.recovery.active
             && match segment.timestamps {
