@@ -184,7 +184,7 @@ impl Client {
             self.send(now, host, &exchange, MessageType::Release, lease.ip(), lease.server, [server]);
             self.state = State::Released(now + RELEASE_WAIT);
         } else {
-            self.drop_lease(host);
+            self.drop_lease(now, host);
             self.state = State::Stopped;
         }
     }
@@ -270,7 +270,7 @@ impl Client {
 
     /// §3.2 (4), §4.4.5: the address must not be used. The first time another is asked for at once.
     fn refused(&mut self, now: Instant, host: &mut Host, address: Ipv4Addr, message: &Message) {
-        self.drop_lease(host);
+        self.drop_lease(now, host);
         self.tell(ClientEvent::Refused(address, message.options.reason()));
         let wait = if self.refusals == 0 { Duration::ZERO } else { back_off(self.refusals - 1, &mut self.rng) };
         self.refusals = self.refusals.saturating_add(1);
@@ -285,9 +285,9 @@ impl Client {
         self.events.push_back(event);
     }
 
-    fn drop_lease(&mut self, host: &mut Host) {
+    fn drop_lease(&mut self, now: Instant, host: &mut Host) {
         if let Some(held) = self.held.take() {
-            held.lease.remove(host, self.interface, self.largest);
+            held.lease.remove(now, host, self.interface, self.largest);
         }
     }
 }

@@ -110,7 +110,7 @@ impl Lease {
     }
 
     /// Sets the routes and the MTU of a host whose interface has the address; the MTU only ever below `largest`.
-    pub(crate) fn configure(&self, host: &mut Host, interface: InterfaceId, largest: u16) {
+    pub(crate) fn configure(&self, now: Instant, host: &mut Host, interface: InterfaceId, largest: u16) {
         for entry in self.entries(interface) {
             // One that is there already is as good.
             let _ = host.add_route(entry);
@@ -119,7 +119,7 @@ impl Lease {
         let has_v6 = host.addresses(interface).iter().any(|at| at.cidr.address.is_ipv6());
         let mtu = self.mtu.unwrap_or(largest).max(if has_v6 { 1280 } else { 0 });
         // Neither below what the stack takes, nor without an interface.
-        let _ = host.set_mtu(interface, mtu.min(largest));
+        let _ = host.set_mtu(now, interface, mtu.min(largest).into());
     }
 
     /// Configures a host by `new` where this one did: what both say stays as it is.
@@ -132,15 +132,15 @@ impl Lease {
             // With another prefix, but known to be ours: not probed again.
             let _ = host.add_address(now, interface, new.address, false);
         }
-        new.configure(host, interface, largest);
+        new.configure(now, host, interface, largest);
     }
 
     /// Takes the address and all that came with it from the host.
-    pub(crate) fn remove(&self, host: &mut Host, interface: InterfaceId, largest: u16) {
+    pub(crate) fn remove(&self, now: Instant, host: &mut Host, interface: InterfaceId, largest: u16) {
         for entry in self.entries(interface) {
             let _ = host.remove_route(&entry);
         }
-        let _ = host.set_mtu(interface, largest);
+        let _ = host.set_mtu(now, interface, largest.into());
         // It may have been given up before.
         let _ = host.remove_address(interface, self.address);
     }

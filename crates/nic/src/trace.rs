@@ -108,9 +108,13 @@ impl From<fmt::Error> for Stop {
 fn ethernet(line: &mut String, first: &mut FirstNumbers, frame: &[u8]) -> Result<(), Stop> {
     let (header, mut payload) = EthernetHeader::parse(frame)?;
     let mut ethertype = header.ethertype();
-    while ethertype == EtherType::VLAN {
+    while ethertype.is_vlan() {
         let (tag, rest) = VlanTag::parse(payload)?;
-        write!(line, "vlan {} ", tag.id())?;
+        let provider = if ethertype == EtherType::SERVICE_VLAN { "802.1ad " } else { "" };
+        write!(line, "{provider}vlan {} ", tag.id())?;
+        if tag.priority() > 0 {
+            write!(line, "p {} ", tag.priority())?;
+        }
         (ethertype, payload) = (tag.ethertype(), rest);
     }
     match ethertype {

@@ -17,7 +17,7 @@ pub mod software;
 mod time;
 
 pub use block::{CLASSES, Slice, Writer};
-pub use offload::{Checksum, Offload, SegmentKind, Segmentation};
+pub use offload::{Checksum, Offload, PendingTag, SegmentKind, Segmentation};
 pub use packet::{HEAD, HEADROOM, INLINE, Packet};
 pub use queue::PacketQueue;
 pub use time::Instant;

@@ -3,6 +3,8 @@
 //! They are fields of the packet's type, so no layer can lose them; offsets are kept relative to the packet's first
 //! byte by [`Packet`](crate::Packet) itself when headers are prepended or trimmed.
 
+use wireway_wire::VlanProtocol;
+
 /// What is known of the transport checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Checksum {
@@ -41,6 +43,16 @@ pub struct Segmentation {
     pub header_len: u16,
 }
 
+/// A VLAN tag that a frame is to have and that does not stand in it yet (Linux's skb_vlan_tag). There is one at most: of several tags
+/// the inner ones stand in the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingTag {
+    /// The kind of tag.
+    pub protocol: VlanProtocol,
+    /// Priority, drop eligibility and number, as they stand in the tag.
+    pub control: u16,
+}
+
 /// A packet's offload state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Offload {
@@ -48,6 +60,8 @@ pub struct Offload {
     pub checksum: Checksum,
     /// Present on a super-segment.
     pub segmentation: Option<Segmentation>,
+    /// Present on a frame of a VLAN whose tag is still to be put in.
+    pub tag: Option<PendingTag>,
 }
 
 impl Offload {

@@ -1,4 +1,4 @@
-//! The offloads in software: completing a checksum, and cutting a super-segment.
+//! The offloads in software: completing a checksum, cutting a super-segment, putting in a VLAN tag and taking it out.
 //!
 //! Whoever stands last before a device that cannot do these calls them: the stack at transmit, the nic, the capture.
 //! Frames are Ethernet II with IPv4 or IPv6. Payload is never copied: segments share the super-segment's slices.
@@ -9,9 +9,9 @@ use wireway_wire::ipv4::Ipv4Header;
 use wireway_wire::ipv6::Ipv6Header;
 use wireway_wire::tcp::{TcpFlags, TcpHeader};
 use wireway_wire::zerocopy::FromBytes;
-use wireway_wire::{EtherType, EthernetHeader, Protocol, Sum, VlanTag};
+use wireway_wire::{EthernetHeader, MacAddr, Protocol, Sum, VlanProtocol, VlanTag};
 
-use crate::{Checksum, Packet, SegmentKind, Segmentation};
+use crate::{Checksum, Offload, Packet, PendingTag, SegmentKind, Segmentation};
 
 /// Where TCP's checksum field lies in its header.
 pub const TCP_CHECKSUM_OFFSET: u16 = offset_of!(TcpHeader, checksum) as u16;
@@ -30,6 +30,37 @@ pub fn complete_checksum(packet: &mut Packet) {
     if let Some(field) = packet.pullup(at + 2).and_then(|head| head.last_chunk_mut()) {
         *field = value.to_be_bytes();
     }
+}
+
+/// Bytes of the two MAC addresses, behind which a tag stands.
+const ADDRESSES: usize = offset_of!(EthernetHeader, src) + size_of::<MacAddr>();
+
+/// Puts a tag that was left to the card into the frame, as the outermost. What is no frame stays as it is.
+pub fn insert_tag(frame: &mut Packet) {
+    let Some(PendingTag { protocol, control }) = frame.offload_mut().tag.take() else { return };
+    let mut addresses = [0; ADDRESSES];
+    if frame.copy_to(0, &mut addresses) < ADDRESSES {
+        return;
+    }
+    frame.prepend(VlanTag::LEN);
+    if let Some(head) = frame.pullup(ADDRESSES + VlanTag::LEN) {
+        let [t0, t1] = protocol.ethertype().0.to_be_bytes();
+        let [c0, c1] = control.to_be_bytes();
+        let (front, tag) = head.split_at_mut(ADDRESSES);
+        front.copy_from_slice(&addresses);
+        tag.copy_from_slice(&[t0, t1, c0, c1]);
+    }
+}
+
+/// Takes the outermost tag out of a frame, if it has one.
+pub fn remove_tag(frame: &mut Packet) -> Option<PendingTag> {
+    let head = frame.pullup(EthernetHeader::LEN + VlanTag::LEN)?;
+    let (header, rest) = EthernetHeader::parse(head).ok()?;
+    let protocol = VlanProtocol::from_ethertype(header.ethertype())?;
+    let control = VlanTag::parse(rest).ok()?.0.control();
+    head.copy_within(..ADDRESSES, VlanTag::LEN);
+    frame.trim_front(VlanTag::LEN);
+    Some(PendingTag { protocol, control })
 }
 
 /// Cuts a super-segment into the frames that it stands for, in order, as TCP segmentation offload does: identification
@@ -147,7 +178,8 @@ impl Cut {
                 self.at = 0;
             }
         }
-        frame.offload_mut().checksum = Checksum::Partial { start: self.tcp as u16, offset: TCP_CHECKSUM_OFFSET };
+        let checksum = Checksum::Partial { start: self.tcp as u16, offset: TCP_CHECKSUM_OFFSET };
+        *frame.offload_mut() = Offload { checksum, segmentation: None, tag: packet.offload().tag };
         Some(frame)
     }
 
@@ -186,7 +218,7 @@ impl Cut {
 fn network_offset(head: &[u8]) -> Option<usize> {
     let mut ethertype = EthernetHeader::parse(head).ok()?.0.ethertype();
     let mut at = EthernetHeader::LEN;
-    while ethertype == EtherType::VLAN {
+    while ethertype.is_vlan() {
         ethertype = VlanTag::parse(head.get(at..)?).ok()?.0.ethertype();
         at += VlanTag::LEN;
     }
@@ -206,7 +238,7 @@ mod tests {
     use wireway_wire::ipv4::Ipv4Fields;
     use wireway_wire::tcp::TcpFields;
     use wireway_wire::zerocopy::IntoBytes;
-    use wireway_wire::{MacAddr, SeqNumber, TcpView};
+    use wireway_wire::{EtherType, SeqNumber, TcpView};
 
     use super::*;
     use crate::Slice;

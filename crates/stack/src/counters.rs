@@ -266,6 +266,7 @@ names! {
         PacketTooSmall = "PKT_TOO_SMALL",
         PacketTooBig = "PKT_TOO_BIG",
         OtherHost = "OTHERHOST",
+        VlanUnknown = "VLAN_UNKNOWN",
         UnhandledProtocol = "UNHANDLED_PROTO",
         ArpMalformed = "ARP_MALFORMED",
         ArpNotForUs = "ARP_NOT_FOR_US",

@@ -32,6 +32,7 @@ errors! {
     WouldBlock = 11, "EAGAIN", "the call would block";
     NoMemory = 12, "ENOMEM", "out of memory";
     AccessDenied = 13, "EACCES", "permission denied";
+    Exists = 17, "EEXIST", "it is there already";
     NoDevice = 19, "ENODEV", "no such interface";
     InvalidArgument = 22, "EINVAL", "invalid argument";
     BrokenPipe = 32, "EPIPE", "the socket was shut down for sending";

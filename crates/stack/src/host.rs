@@ -19,7 +19,7 @@ use crate::socket::redirect::Redirects;
 use crate::tcp::Tcp;
 use crate::timer::TimerKey;
 use crate::udp::Udp;
-use crate::{Counters, Event, InterfaceConfig, InterfaceId, Settings};
+use crate::{Counters, Event, InterfaceConfig, InterfaceId, Settings, Vlan};
 
 /// One network stack. See the crate's head.
 pub struct Host {
@@ -41,9 +41,28 @@ impl Host {
         Host { net, tcp, udp, raw, redirects }
     }
 
-    /// Adds an interface and brings it up. Fails with EINVAL on an MTU or prefix out of range.
+    /// Adds an interface and brings it up. Fails with EINVAL on an MTU or prefix out of range, EEXIST on a name that is taken.
     pub fn add_interface(&mut self, now: Instant, config: InterfaceConfig) -> crate::Result<InterfaceId> {
         self.net.add_interface(now, &config)
+    }
+
+    /// Adds a VLAN's interface: down, without addresses, with its parent's MAC address, MTU and way to configure IPv6. It has no nic: its frames are its
+    /// parent's. ENODEV, EOPNOTSUPP (a parent that is not Ethernet), ERANGE (a number not in 1..=4094), EEXIST (such a VLAN, or the name), EINVAL (too many
+    /// within each other).
+    pub fn add_vlan(&mut self, now: Instant, name: &str, vlan: Vlan) -> crate::Result<InterfaceId> {
+        self.net.add_vlan(now, name, vlan)
+    }
+
+    /// Removes a VLAN's interface, with its addresses, routes and the VLANs within it. ENODEV, EOPNOTSUPP for any other interface.
+    pub fn remove_interface(&mut self, now: Instant, interface: InterfaceId) -> crate::Result<()> {
+        self.net.remove_interface(now, interface)
+    }
+
+    /// Takes an interface into use or out of it, as Linux does: down, its routes, neighbours and IPv6 addresses are forgotten, and what waits in its queue
+    /// is dropped; up again, the networks of its IPv4 addresses are on the link, and IPv6 and groups start anew. VLANs follow their parent. ENODEV;
+    /// ENETDOWN if a VLAN's parent is down.
+    pub fn set_up(&mut self, now: Instant, interface: InterfaceId, up: bool) -> crate::Result<()> {
+        self.net.set_up(now, interface, up)
     }
 
     /// Takes in one frame that `interface` received.
@@ -52,8 +71,19 @@ impl Host {
             Some((link, EtherType::IPV4, frame)) => {
                 self.receive_ipv4(now, interface, link, EthernetHeader::LEN, frame);
             }
-            Some((link, _, frame)) => self.receive_ipv6(now, interface, link, EthernetHeader::LEN, frame),
+            Some((link, EtherType::IPV6, frame)) => {
+                self.receive_ipv6(now, interface, link, EthernetHeader::LEN, frame);
+            }
+            Some((_, _, frame)) => self.receive_tagged(now, interface, frame),
             None => {}
+        }
+    }
+
+    /// Takes in a frame of a VLAN.
+    #[cold]
+    fn receive_tagged(&mut self, now: Instant, parent: InterfaceId, frame: Packet) {
+        if let Some((interface, frame)) = self.net.untag(parent, frame) {
+            self.receive(now, interface, frame);
         }
     }
 
@@ -208,7 +238,7 @@ impl Host {
 
     /// All interfaces, `lo` first.
     pub fn interfaces(&self) -> impl Iterator<Item = InterfaceInfo<'_>> {
-        self.net.interfaces.iter().map(Interface::info)
+        self.net.interfaces.iter().filter(|at| !at.gone).map(Interface::info)
     }
 
     /// Adds an address to an interface, after probing if `probe` says so (RFC 5227). EINVAL, ENODEV.
@@ -252,12 +282,35 @@ impl Host {
         self.net.is_probing(interface, address)
     }
 
-    /// Changes the MTU of an interface, in bytes. EINVAL below 68 (RFC 791) and on `lo`, ENODEV.
-    pub fn set_mtu(&mut self, interface: InterfaceId, mtu: u16) -> crate::Result<()> {
-        self.net.set_mtu(interface, mtu)
+    /// Changes the MTU of an interface, in bytes; those of its VLANs are lowered with it. Below 1,280 there is no IPv6 on it (RFC 8200 §5), as on Linux: its
+    /// addresses go, and a link-local one comes back with a larger MTU. EINVAL below 68 (RFC 791) and above 65,535 (`lo`: 65,536), ERANGE on a VLAN
+    /// above the parent's, ENODEV.
+    pub fn set_mtu(&mut self, now: Instant, interface: InterfaceId, mtu: u32) -> crate::Result<()> {
+        self.net.set_mtu(now, interface, mtu)
     }
 
-    /// Adds a route. ENODEV, EINVAL; EADDRINUSE if there is an equal one.
+    /// Changes the MAC address of an interface, and of its VLANs that had the same. ENODEV, EOPNOTSUPP (`lo`), EADDRNOTAVAIL (no station's).
+    pub fn set_mac(&mut self, interface: InterfaceId, mac: MacAddr) -> crate::Result<()> {
+        self.net.set_mac(interface, mac)
+    }
+
+    /// Changes how many packets an interface's transmit queue holds (Linux's txqueuelen). ENODEV; EOPNOTSUPP where there is no queue (`lo`, VLANs).
+    pub fn set_queue_limit(&mut self, interface: InterfaceId, limit: usize) -> crate::Result<()> {
+        self.net.set_queue_limit(interface, limit)
+    }
+
+    /// Lets an interface configure IPv6 by itself (see [`InterfaceConfig::autoconf`]), or believe routers no longer. ENODEV, EOPNOTSUPP (`lo`), EINVAL (an MTU
+    /// below 1,280).
+    pub fn set_autoconf(&mut self, now: Instant, interface: InterfaceId, autoconf: bool) -> crate::Result<()> {
+        self.net.set_autoconf(now, interface, autoconf)
+    }
+
+    /// Gives an interface a link-local address of IPv6 (RFC 7217), now and whenever it comes up. ENODEV, EOPNOTSUPP (`lo`), EINVAL (an MTU below 1,280).
+    pub fn add_link_local(&mut self, now: Instant, interface: InterfaceId) -> crate::Result<()> {
+        self.net.add_link_local(now, interface)
+    }
+
+    /// Adds a route. ENODEV, ENETDOWN (the interface is down), EINVAL, EEXIST (there is an equal one).
     pub fn add_route(&mut self, route: RouteEntry) -> crate::Result<()> {
         self.net.add_route(route)
     }

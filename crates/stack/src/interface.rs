@@ -2,9 +2,9 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use wireway_packet::software::{Segmenter, complete_checksum};
+use wireway_packet::software::{Segmenter, complete_checksum, insert_tag};
 use wireway_packet::{Instant, Packet, PacketQueue};
-use wireway_wire::MacAddr;
+use wireway_wire::{MacAddr, VlanProtocol};
 
 use crate::net::claim::Claims;
 use crate::net::router::Routers;
@@ -129,6 +129,17 @@ impl InterfaceConfig {
     }
 }
 
+/// What makes an interface one of a VLAN: its frames leave by another interface, with a tag, and so they come (IEEE 802.1Q).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Vlan {
+    /// The interface that carries it; another VLAN's makes it a VLAN within that one (802.1ad).
+    pub parent: InterfaceId,
+    /// The kind of tag.
+    pub protocol: VlanProtocol,
+    /// The VLAN's number, 1 to 4094.
+    pub id: u16,
+}
+
 /// What an interface counts (Linux's rtnl_link_stats64). Frames after segmentation, as they are transmitted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -153,7 +164,11 @@ pub struct InterfaceInfo<'a> {
     pub medium: Medium,
     /// Bytes of the largest IP packet.
     pub mtu: u32,
-    /// The addresses in use: not those still being probed.
+    /// Whether it is in use (IFF_UP).
+    pub up: bool,
+    /// Present on a VLAN's interface.
+    pub vlan: Option<Vlan>,
+    /// The addresses in use: not those still being probed. IPv4's stay while the interface is down.
     pub addresses: &'a [Cidr],
     /// Packets its transmit queue holds.
     pub queue_limit: usize,
@@ -197,11 +212,19 @@ pub(crate) struct Interface {
     pub name: String,
     pub medium: Medium,
     pub mtu: u32,
+    pub up: bool,
+    /// Removed: nothing leads here any more. Its number is not given again.
+    pub gone: bool,
+    pub vlan: Option<Vlan>,
+    /// The MAC address while the interface is up, where it has one.
+    pub station: Option<MacAddr>,
     /// Those in use.
     pub addresses: Vec<Cidr>,
     pub any_destination: bool,
     pub claims: Claims,
     pub autoconf: bool,
+    /// It has a link-local address of IPv6 whenever it is up.
+    pub link_local: bool,
     pub routers: Routers,
     pub slaac: Slaac,
     pub statistics: InterfaceStatistics,
@@ -223,7 +246,7 @@ impl Interface {
             probe: false,
             autoconf: false,
         };
-        Interface { mtu: LOOPBACK_MTU, ..Interface::new(InterfaceId(0), &config) }
+        Interface { mtu: LOOPBACK_MTU, up: true, ..Interface::new(InterfaceId(0), &config) }
     }
 
     pub fn new(id: InterfaceId, config: &InterfaceConfig) -> Interface {
@@ -232,10 +255,15 @@ impl Interface {
             name: config.name.clone(),
             medium: config.medium,
             mtu: config.mtu.into(),
+            up: false,
+            gone: false,
+            vlan: None,
+            station: None,
             addresses: Vec::new(),
             any_destination: config.any_destination,
             claims: Claims::default(),
             autoconf: config.autoconf,
+            link_local: false,
             routers: Routers::default(),
             slaac: Slaac::default(),
             statistics: InterfaceStatistics::default(),
@@ -251,6 +279,8 @@ impl Interface {
             name: &self.name,
             medium: self.medium,
             mtu: self.mtu,
+            up: self.up,
+            vlan: self.vlan,
             addresses: &self.addresses,
             queue_limit: self.queue.limit(),
             statistics: self.statistics,
@@ -305,13 +335,34 @@ impl Interface {
         .collect()
     }
 
-    /// Puts a frame into the transmit queue, or gives it back if the queue is full: the newest is dropped.
-    pub fn enqueue(&mut self, frame: Packet) -> Result<(), Packet> {
-        let result = self.queue.enqueue(frame);
-        if result.is_err() {
-            self.statistics.tx_dropped += 1;
+    /// Takes it into use, or out of it.
+    pub fn set_up(&mut self, up: bool) {
+        self.up = up;
+        self.station = self.mac().filter(|_| up);
+    }
+
+    /// Gives it another MAC address, if it can have one.
+    pub fn set_mac(&mut self, mac: MacAddr) {
+        if self.mac().is_some() {
+            self.medium = Medium::Ethernet(mac);
+            self.station = self.station.map(|_| mac);
         }
-        result
+    }
+
+    /// Changes how many packets its transmit queue holds.
+    pub fn set_queue_limit(&mut self, limit: usize) {
+        self.queue.set_limit(limit);
+    }
+
+    /// Puts a frame into the transmit queue, or gives it back if there is no room: [`Net::not_queued`](crate::net::Net) knows why.
+    pub fn enqueue(&mut self, frame: Packet) -> Result<(), Packet> {
+        self.queue.enqueue(frame)
+    }
+
+    /// Drops what waits to be transmitted; how many packets that were.
+    pub fn drain(&mut self) -> usize {
+        self.segmenter = None;
+        self.queue.clear()
     }
 
     /// The next frame to transmit. Here, as late as the stack can, a super-segment is cut and a checksum completed if
@@ -335,6 +386,9 @@ impl Interface {
             }
             self.segmenter = Some(Segmenter::new(frame));
         };
+        if frame.offload().tag.is_some() {
+            insert_tag(&mut frame);
+        }
         if !self.features.tx_checksum {
             complete_checksum(&mut frame);
         }

@@ -31,7 +31,8 @@ pub use error::{Error, Result};
 pub use event::{Event, Ready};
 pub use host::Host;
 pub use interface::{
-    AddressInfo, AddressState, Cidr, Features, InterfaceConfig, InterfaceId, InterfaceInfo, InterfaceStatistics, Medium,
+    AddressInfo, AddressState, Cidr, Features, InterfaceConfig, InterfaceId, InterfaceInfo, InterfaceStatistics,
+    Medium, Vlan,
 };
 pub use net::{FilterMode, GroupInfo, NeighbourInfo, NeighbourState, RouteEntry};
 pub use settings::Settings;

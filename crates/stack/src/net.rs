@@ -5,7 +5,8 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `ethernet.rs` | frames in and out |
+//! | `interfaces.rs` | interfaces: new ones, up and down, MTU and MAC address |
+//! | `ethernet.rs`, `vlan.rs` | frames in and out; their tags |
 //! | `arp.rs`, `claim.rs` | ARP; probing, announcing and defending own addresses of both families |
 //! | `neighbour.rs` | the cache of next hops' MAC addresses, and packets that wait for one |
 //! | `ndp.rs` | neighbour discovery: what to answer and what to believe |
@@ -34,6 +35,7 @@ mod icmp_out;
 mod icmpv6;
 mod ident;
 mod igmp;
+mod interfaces;
 mod ipv4;
 mod ipv6;
 mod limit;
@@ -50,6 +52,7 @@ pub(crate) mod router;
 mod select;
 pub(crate) mod slaac;
 mod template;
+mod vlan;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::VecDeque;
@@ -59,10 +62,10 @@ use wireway_wire::Sum;
 
 use crate::counters::{Counters, DropReason};
 use crate::event::Events;
-use crate::interface::{Cidr, Interface, SMALLEST_MTU};
+use crate::interface::{Cidr, Interface, Vlan};
 use crate::rng::{Map, Rng};
 use crate::timer::{TimerKey, Timers};
-use crate::{Error, InterfaceConfig, InterfaceId, Result, Settings, Usage};
+use crate::{Error, InterfaceId, Result, Settings, Usage};
 
 pub(crate) use ethernet::LinkDestination;
 pub use group::{FilterMode, GroupInfo};
@@ -92,6 +95,8 @@ pub(crate) struct Net {
     pub events: Events,
     /// By their ids; the first is `lo`.
     pub interfaces: Vec<Interface>,
+    /// The interfaces of VLANs.
+    vlans: Map<Vlan, InterfaceId>,
     pub routes: RoutingTable,
     /// Each with the number of interfaces that have it.
     local_addresses: Map<IpAddr, u32>,
@@ -264,6 +269,7 @@ impl Net {
             timers: Timers::default(),
             events: Events::default(),
             interfaces: vec![Interface::loopback()],
+            vlans: rng.map(),
             routes: RoutingTable::new(&mut rng),
             local_addresses: rng.map(),
             broadcasts: rng.map(),
@@ -287,39 +293,8 @@ impl Net {
         net
     }
 
-    pub fn add_interface(&mut self, now: Instant, config: &InterfaceConfig) -> Result<InterfaceId> {
-        config.check()?;
-        if self.interfaces.iter().any(|i| i.name == config.name) {
-            return Err(Error::InvalidArgument);
-        }
-        let id = InterfaceId(u16::try_from(self.interfaces.len()).map_err(|_| Error::InvalidArgument)?);
-        self.interfaces.push(Interface::new(id, config));
-        self.destinations.clear();
-        self.join_all_hosts(now, id);
-        for &cidr in &config.addresses {
-            self.claim(now, id, cidr, config.probe)?;
-        }
-        if config.autoconf {
-            self.ensure_link_local(now, id);
-        }
-        Ok(id)
-    }
-
-    /// Changes the MTU of an interface. EINVAL, also below what IPv6 needs where there is an IPv6 address (RFC 8200 §5); ENODEV.
-    pub fn set_mtu(&mut self, id: InterfaceId, mtu: u16) -> Result<()> {
-        let at = self.interfaces.get_mut(usize::from(id.0)).ok_or(Error::NoDevice)?;
-        let has_v6 = at.autoconf || at.address_list().iter().any(|known| known.cidr.address.is_ipv6());
-        let least = if has_v6 { ipv6::MIN_MTU } else { SMALLEST_MTU };
-        if mtu < least || id == InterfaceId::LOOPBACK {
-            return Err(Error::InvalidArgument);
-        }
-        at.mtu = mtu.into();
-        self.destinations.clear();
-        Ok(())
-    }
-
     pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {
-        self.interfaces.get(usize::from(id.0))
+        self.interfaces.get(usize::from(id.0)).filter(|at| !at.gone)
     }
 
     #[inline]
@@ -332,15 +307,18 @@ impl Net {
         !self.backlog.is_empty()
     }
 
-    /// Adds a route (see [`RouteEntry`]). ENODEV, EINVAL, EADDRINUSE (EEXIST is not a socket's error) if it is there already.
+    /// Adds a route (see [`RouteEntry`]). ENODEV, ENETDOWN, EINVAL, EEXIST.
     pub fn add_route(&mut self, entry: RouteEntry) -> Result<()> {
-        self.interface(entry.interface).ok_or(Error::NoDevice)?;
+        let up = self.interface(entry.interface).ok_or(Error::NoDevice)?.up;
         let one_family = entry.gateway.is_none_or(|g| g.is_ipv4() == entry.destination.address.is_ipv4());
         if !entry.destination.is_valid() || !one_family || entry.interface == InterfaceId::LOOPBACK {
             return Err(Error::InvalidArgument);
         }
+        if !up {
+            return Err(Error::NetworkDown);
+        }
         if self.routes.list().contains(&entry) {
-            return Err(Error::AddressInUse);
+            return Err(Error::Exists);
         }
         self.routes.add(entry);
         self.destinations.clear();

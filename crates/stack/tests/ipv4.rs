@@ -522,10 +522,11 @@ fn bad_interfaces_and_routes_are_refused() {
         bad(|c| c.mtu = 67),
         bad(|c| c.addresses.push(cidr(OURS, 33))),
         bad(|c| c.medium = wireway_stack::Medium::Loopback),
-        bad(|c| c.name = "eth0".into()),
     ] {
         assert_eq!(bench.host.add_interface(bench.now, config), Err(Error::InvalidArgument));
     }
+    let twice = bad(|c| c.name = "eth0".into());
+    assert_eq!(bench.host.add_interface(bench.now, twice), Err(Error::Exists));
     let unknown = route(OURS, 24, None, InterfaceId(9), 0);
     assert_eq!(bench.host.add_route(unknown), Err(Error::NoDevice));
     let wide = route(OURS, 33, None, bench.eth0, 0);

@@ -1,4 +1,4 @@
-//! Ethernet II frames (RFC 894), the IEEE 802.1Q tag, and MAC addresses.
+//! Ethernet II frames (RFC 894) and MAC addresses.
 
 use core::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -121,10 +121,18 @@ impl EtherType {
     pub const IPV4: Self = Self(0x0800);
     /// ARP.
     pub const ARP: Self = Self(0x0806);
-    /// An IEEE 802.1Q tag.
+    /// A customer's VLAN tag (IEEE 802.1Q).
     pub const VLAN: Self = Self(0x8100);
+    /// A provider's VLAN tag (IEEE 802.1ad).
+    pub const SERVICE_VLAN: Self = Self(0x88a8);
     /// IPv6.
     pub const IPV6: Self = Self(0x86dd);
+
+    /// Whether a VLAN tag follows.
+    #[inline]
+    pub const fn is_vlan(self) -> bool {
+        matches!(self, Self::VLAN | Self::SERVICE_VLAN)
+    }
 }
 
 impl fmt::Display for EtherType {
@@ -133,6 +141,7 @@ impl fmt::Display for EtherType {
             Self::IPV4 => f.write_str("ipv4"),
             Self::ARP => f.write_str("arp"),
             Self::VLAN => f.write_str("vlan"),
+            Self::SERVICE_VLAN => f.write_str("service vlan"),
             Self::IPV6 => f.write_str("ipv6"),
             Self(number) => write!(f, "ethertype {number:#06x}"),
         }
@@ -185,58 +194,5 @@ impl EthernetHeader {
     #[inline]
     pub fn set_ethertype(&mut self, ethertype: EtherType) {
         self.ethertype.set(ethertype.0);
-    }
-}
-
-/// The 4 bytes of an IEEE 802.1Q tag that follow an EtherType of [`EtherType::VLAN`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-pub struct VlanTag {
-    control: U16,
-    ethertype: U16,
-}
-
-impl VlanTag {
-    /// The tag's length in bytes.
-    pub const LEN: usize = size_of::<Self>();
-
-    /// A tag; `priority` is 0 to 7 and `id` 0 to 4095 (higher bits are dropped).
-    #[inline]
-    pub fn new(priority: u8, drop_eligible: bool, id: u16, ethertype: EtherType) -> Self {
-        let control = u16::from(priority & 7) << 13 | u16::from(drop_eligible) << 12 | (id & 0x0fff);
-        Self { control: U16::new(control), ethertype: U16::new(ethertype.0) }
-    }
-
-    /// Splits what follows an EtherType of [`EtherType::VLAN`] into the tag and the payload.
-    ///
-    /// # Errors
-    /// [`Malformed::Truncated`] below 4 bytes.
-    #[inline]
-    pub fn parse(bytes: &[u8]) -> Result<(&Self, &[u8]), Malformed> {
-        Self::ref_from_prefix(bytes).map_err(|_| Malformed::Truncated)
-    }
-
-    /// The priority, 0 to 7.
-    #[inline]
-    pub fn priority(&self) -> u8 {
-        (self.control.get() >> 13) as u8
-    }
-
-    /// Whether the frame may be dropped first.
-    #[inline]
-    pub fn drop_eligible(&self) -> bool {
-        self.control.get() & 0x1000 != 0
-    }
-
-    /// The VLAN's number, 0 to 4095.
-    #[inline]
-    pub fn id(&self) -> u16 {
-        self.control.get() & 0x0fff
-    }
-
-    /// What the frame carries.
-    #[inline]
-    pub fn ethertype(&self) -> EtherType {
-        EtherType(self.ethertype.get())
     }
 }

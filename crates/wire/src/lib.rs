@@ -12,7 +12,8 @@
 //! | file | format | documents |
 //! | --- | --- | --- |
 //! | `checksum.rs`, `checksum/x86.rs` | the Internet checksum | RFC 1071, 1624; pseudo headers of RFC 768, 9293, 8200 |
-//! | `ethernet.rs` | Ethernet II, 802.1Q tag, MAC addresses | RFC 894, 1112 §6.4, 2464 §4 and §7 |
+//! | `ethernet.rs` | Ethernet II, MAC addresses | RFC 894, 1112 §6.4, 2464 §4 and §7 |
+//! | `vlan.rs` | VLAN tags | IEEE 802.1Q, 802.1ad |
 //! | `arp.rs` | ARP for IPv4 on Ethernet | RFC 826, 5227 |
 //! | `protocol.rs` | the protocol numbers of IP | IANA's registry (RFC 5237) |
 //! | `ipv4.rs`, `ipv4_options.rs` | IPv4 | RFC 791, 2474, 3168 |
@@ -56,12 +57,13 @@ pub mod seq;
 pub mod tcp;
 pub mod tcp_options;
 pub mod udp;
+pub mod vlan;
 
 pub use arp::{ArpOperation, ArpPacket};
 pub use checksum::Sum;
 pub use domain_name::{DomainName, DomainNameIter};
 pub use error::Malformed;
-pub use ethernet::{EtherType, EthernetHeader, MacAddr, VlanTag};
+pub use ethernet::{EtherType, EthernetHeader, MacAddr};
 pub use icmpv4::{Icmpv4Header, Icmpv4Type, Quoted};
 pub use icmpv6::{Icmpv6Header, Icmpv6Type, QuotedV6};
 pub use igmp::{IgmpHeader, IgmpQuery, IgmpReport, IgmpReportWriter, IgmpType};
@@ -86,4 +88,5 @@ pub use seq::SeqNumber;
 pub use tcp::{TcpFields, TcpFlags, TcpHeader, TcpView};
 pub use tcp_options::{SackBlocks, TcpOption, TcpOptionIter, TcpOptions};
 pub use udp::UdpHeader;
+pub use vlan::{VlanProtocol, VlanTag};
 pub use zerocopy;

@@ -36,7 +36,7 @@ fn frame(bytes: &[u8]) {
     };
     let mut ethertype = header.ethertype();
     assert_eq!(*header, EthernetHeader::new(header.dst, header.src, ethertype));
-    while ethertype == EtherType::VLAN {
+    while ethertype.is_vlan() {
         let Ok((tag, rest)) = VlanTag::parse(payload) else {
             return;
         };

@@ -36,7 +36,7 @@ impl Client {
                 Some(expires) if now < expires => self.ask_for_time(now, host, exchange, expires),
                 _ => self.expire(now, host),
             },
-            State::Released(_) => self.drop_lease(host),
+            State::Released(_) => self.drop_lease(now, host),
             State::Stopped => {}
         }
     }
@@ -67,7 +67,7 @@ impl Client {
         let in_use = host.interface(self.interface).is_some_and(|at| at.addresses.contains(&lease.address));
         if in_use {
             self.refusals = 0;
-            lease.configure(host, self.interface, self.largest);
+            lease.configure(now, host, self.interface, self.largest);
             self.tell(ClientEvent::Bound(lease));
             self.state = State::Bound;
         } else if host.is_probing(self.interface, lease.address) {
@@ -104,7 +104,7 @@ impl Client {
         if let Some(address) = self.held.as_ref().map(|held| held.lease.ip()) {
             self.tell(ClientEvent::Expired(address));
         }
-        self.drop_lease(host);
+        self.drop_lease(now, host);
         self.state = State::Init(now);
     }
 

@@ -57,22 +57,34 @@ fn every_ethertype() {
         }
         let frame = FORGE.ethernet(EtherType(ethertype), &[0x45; 60]);
         // An IPv4 packet is none of IPv6.
-        let reason = if ethertype == EtherType::IPV6.0 { R::IpHeader } else { R::UnhandledProtocol };
+        let reason = match EtherType(ethertype) {
+            EtherType::IPV6 => R::IpHeader,
+            tag if tag.is_vlan() => R::VlanUnknown,
+            _ => R::UnhandledProtocol,
+        };
         world.attack(Case::drop(format!("ethertype {ethertype:#06x}"), frame, reason));
     }
     world.finish(&[]);
 }
 
-/// The host has no VLAN interfaces: what is tagged is for none of its own.
+/// The host has no VLAN interfaces: what is tagged is for none of its own, but for a priority, without which it would be as good.
 #[test]
 fn tags() {
     let mut world = World::new();
     for (name, frame) in good() {
-        for id in [0u16, 1, 100, 4095] {
-            let mut tagged = frame[..12].to_vec();
-            tagged.extend_from_slice(&[0x81, 0, (id >> 8) as u8, id as u8]);
-            tagged.extend_from_slice(&frame[12..]);
-            world.attack(Case::drop(format!("{name} in VLAN {id}"), tagged, R::UnhandledProtocol));
+        for protocol in [[0x81, 0], [0x88, 0xa8]] {
+            let tagged = |ids: &[u16]| {
+                let tags = ids.iter().flat_map(|id| [protocol[0], protocol[1], (id >> 8) as u8, *id as u8]);
+                frame[..12].iter().copied().chain(tags).chain(frame[12..].iter().copied()).collect::<Vec<u8>>()
+            };
+            for ids in [&[1u16][..], &[100], &[4095], &[0, 7], &[7, 0], &[0; 9], &[9; 300]] {
+                world.attack(Case::drop(format!("{name} in VLANs {ids:?}"), tagged(ids), R::VlanUnknown));
+            }
+            // Cut off within the tag.
+            for len in [14, 15, 17] {
+                let cut = tagged(&[0])[..len].to_vec();
+                world.attack(Case::drop(format!("{name}, {len} bytes"), cut, R::VlanUnknown));
+            }
         }
     }
     world.finish(&[]);

@@ -69,7 +69,7 @@ fn tcp4_header_len(frame: &Packet) -> Option<usize> {
     let bytes = bytes.get(..n)?;
     let (ethernet, mut rest) = EthernetHeader::parse(bytes).ok()?;
     let mut ethertype = ethernet.ethertype();
-    while ethertype == EtherType::VLAN {
+    while ethertype.is_vlan() {
         let (tag, behind) = VlanTag::parse(rest).ok()?;
         (ethertype, rest) = (tag.ethertype(), behind);
     }

@@ -143,6 +143,26 @@ impl Net {
         claims.iter().any(|claim| claim.cidr == cidr && matches!(claim.state, State::Probing(_)))
     }
 
+    /// The interface is up: addresses that were being probed, or are to be, are so from the start; others may be announced.
+    pub(super) fn start_claims(&mut self, now: Instant, interface: InterfaceId) {
+        let notify = self.settings.arp_notify;
+        let wait = self.between(Duration::ZERO, self.scaled(PROBE_WAIT));
+        let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
+        for claim in &mut at.claims.claims {
+            (claim.state, claim.next) = match claim.state {
+                State::Probing(_) => (State::Probing(0), now + wait),
+                _ if notify && claim.cidr.address.is_ipv4() => (State::Announcing(0), now),
+                _ => (State::Settled, now),
+            };
+        }
+        self.arm_claims(interface);
+    }
+
+    /// The interface is down: nothing is probed or announced.
+    pub(super) fn stop_claims(&mut self, interface: InterfaceId) {
+        self.arm_claims(interface);
+    }
+
     /// One of the times of probing, as the setting wants it.
     fn scaled(&self, time: Duration) -> Duration {
         let millis = time.as_millis() * self.settings.address_probe_time.as_millis() / PROBE_TIME.as_millis();
@@ -155,7 +175,7 @@ impl Net {
 
     fn arm_claims(&mut self, interface: InterfaceId) {
         let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
-        let pending = at.claims.claims.iter().filter(|c| c.state != State::Settled);
+        let pending = at.claims.claims.iter().filter(|c| at.up && c.state != State::Settled);
         let departed = (!at.claims.departed.is_empty()).then_some(Instant::ZERO);
         match pending.map(|c| c.next).chain(departed).min() {
             Some(next) => {
@@ -180,7 +200,7 @@ impl Net {
         }
         let dad_transmits = self.settings.ipv6_dad_transmits;
         let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
-        let Some(mac) = at.mac() else { return };
+        let Some(mac) = at.station else { return };
         let mut packets = Vec::new();
         let mut install = Vec::new();
         let mut probes = Vec::new();

@@ -19,7 +19,8 @@ pub(crate) enum LinkDestination {
 }
 
 impl Net {
-    /// Takes a frame in; one that carries IP comes back, with its header, whom it was for, and which IP it is.
+    /// Takes a frame in; one that carries IP comes back, with its header, whom it was for, and which IP it is; and so does one of a VLAN
+    /// (`vlan.rs`).
     #[inline]
     pub fn receive_frame(
         &mut self,
@@ -30,7 +31,8 @@ impl Net {
         let at = self.interfaces.get_mut(usize::from(interface.0))?;
         at.statistics.rx_packets += 1;
         at.statistics.rx_bytes += frame.len() as u64;
-        let Some(mac) = at.mac() else {
+        let Some(mac) = at.station else {
+            at.statistics.rx_dropped += 1;
             self.drop_packet(DropReason::DevReady, frame);
             return None;
         };
@@ -48,8 +50,8 @@ impl Net {
             at.statistics.multicast += 1;
             LinkDestination::Group
         } else {
-            self.drop_packet(DropReason::OtherHost, frame);
-            return None;
+            // A VLAN's interface may have a MAC address of its own.
+            return self.receive_tagged(now, interface, None, frame);
         };
         match ethertype {
             EtherType::IPV4 | EtherType::IPV6 => return Some((link, ethertype, frame)),
@@ -57,10 +59,7 @@ impl Net {
                 frame.trim_front(EthernetHeader::LEN);
                 self.receive_arp(now, interface, frame);
             }
-            _ => {
-                at.statistics.rx_dropped += 1;
-                self.drop_packet(DropReason::UnhandledProtocol, frame);
-            }
+            _ => return self.receive_tagged(now, interface, Some(link), frame),
         }
         None
     }
@@ -74,13 +73,10 @@ impl Net {
         mut packet: Packet,
     ) -> Result<()> {
         let at = self.interfaces.get_mut(usize::from(interface.0)).ok_or(Error::NoDevice)?;
-        let own = at.mac().ok_or(Error::NoDevice)?;
+        let own = at.station.ok_or(Error::NetworkDown)?;
         let header = EthernetHeader::new(destination, own, ethertype);
         packet.prepend(EthernetHeader::LEN).copy_from_slice(header.as_bytes());
-        at.enqueue(packet).map_err(|frame| {
-            self.drop_packet(DropReason::QueueFull, frame);
-            Error::NoBuffers
-        })
+        at.enqueue(packet).or_else(|frame| self.not_queued(interface, frame))
     }
 
     /// Puts an IP packet into an interface's queue, framed for `mac`.

@@ -44,6 +44,9 @@ impl Filter {
     /// From anybody.
     pub const ANY: Filter = Filter { mode: FilterMode::Exclude, sources: Vec::new() };
 
+    /// From nobody.
+    pub const NOTHING: Filter = Filter { mode: FilterMode::Include, sources: Vec::new() };
+
     pub fn passes(&self, source: IpAddr) -> bool {
         self.sources.contains(&source) == (self.mode == FilterMode::Include)
     }
@@ -170,6 +173,11 @@ impl Groups {
         self.list.iter().filter(move |(_, at)| at.interface == interface && at.group.is_ipv6() == v6)
     }
 
+    /// Those of an interface.
+    pub(super) fn all_of(&self, interface: InterfaceId) -> Vec<usize> {
+        self.list.iter().filter(|(_, at)| at.interface == interface).map(|(index, _)| index).collect()
+    }
+
     /// How many there are, with those that are left but not yet told.
     pub(super) fn len(&self) -> usize {
         self.list.len()
@@ -213,6 +221,12 @@ impl Net {
     pub(super) fn join_all_hosts(&mut self, now: Instant, interface: InterfaceId) {
         self.join(now, interface, igmp::ALL_HOSTS.into());
         self.join(now, interface, ALL_NODES.into());
+    }
+
+    /// Leaves them: the interface is removed.
+    pub(super) fn leave_all_hosts(&mut self, now: Instant, interface: InterfaceId) {
+        self.leave(now, interface, igmp::ALL_HOSTS.into());
+        self.leave(now, interface, ALL_NODES.into());
     }
 
     /// A listener comes (no `old` filter), goes (no `new` one), or wants something else.

@@ -119,6 +119,9 @@ impl Net {
         let many = self.groups.len() > MANY;
         let Some(listening) = self.groups.get_mut(index).filter(|listening| listening.is_told()) else { return };
         let (interface, group) = (listening.interface, listening.group);
+        if !self.interface(interface).is_some_and(|at| at.up) {
+            return;
+        }
         let querier = self.groups.queriers.get(&(interface, group.is_ipv6()));
         let robustness = querier.map_or(ROBUSTNESS, |querier| querier.robustness);
         let times = if many && after.is_nothing() { 1 } else { robustness };
@@ -153,6 +156,23 @@ impl Net {
         }
         self.tell_change(now, index);
         self.arm_telling(index);
+    }
+
+    /// The interface is up: what it listens to is told as if it had begun to now.
+    pub(super) fn start_groups(&mut self, now: Instant, interface: InterfaceId) {
+        for index in self.groups.all_of(interface) {
+            if let Some(heard) = self.groups.get_mut(index).map(|listening| listening.heard()) {
+                self.tell_of_change(now, index, &Filter::NOTHING, &heard);
+            }
+        }
+    }
+
+    /// The interface is down: nothing is told any more, and what routers said no longer counts.
+    pub(super) fn stop_groups(&mut self, interface: InterfaceId) {
+        for v6 in [false, true] {
+            self.forget_pending(interface, v6);
+            self.groups.queriers.remove(&(interface, v6));
+        }
     }
 
     /// Tells what changed, and when to tell it again.

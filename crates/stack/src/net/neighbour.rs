@@ -306,6 +306,17 @@ impl Net {
         }
     }
 
+    /// Removes all entries that match.
+    pub(super) fn forget_neighbours(&mut self, matches: impl Fn(InterfaceId, IpAddr) -> bool) {
+        let matching = self.neighbours.index.iter().filter(|((interface, address), _)| matches(*interface, *address));
+        let matching: Vec<_> = matching.map(|(&(interface, address), _)| (interface, address)).collect();
+        for (interface, address) in matching {
+            if let Some(at) = self.neighbours.find(interface, address) {
+                self.forget(at);
+            }
+        }
+    }
+
     fn set_state(&mut self, at: NeighbourRef, state: NeighbourState, until: Option<Instant>) {
         let Some(entry) = self.neighbours.get(at) else { return };
         entry.state = state;

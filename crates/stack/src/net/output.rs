@@ -180,6 +180,12 @@ impl Net {
     fn loop_back(&mut self, interface: InterfaceId, packet: Packet) -> Result<()> {
         let full = self.backlog.len() >= self.settings.netdev_max_backlog;
         let Some(lo) = self.interfaces.first_mut() else { return Err(Error::NoDevice) };
+        if interface == InterfaceId::LOOPBACK && !lo.up {
+            // As on Linux nobody is told.
+            lo.statistics.tx_dropped += 1;
+            self.drop_packet(DropReason::DevReady, packet);
+            return Ok(());
+        }
         if full {
             lo.statistics.tx_dropped += 1;
             self.drop_packet(DropReason::LoopbackQueueFull, packet);

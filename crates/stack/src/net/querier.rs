@@ -215,7 +215,7 @@ impl Net {
         self.groups.queriers.get(&(interface, v6)).map_or(QueryVersion::V3, |querier| querier.version(now))
     }
 
-    fn forget_pending(&mut self, interface: InterfaceId, v6: bool) {
+    pub(super) fn forget_pending(&mut self, interface: InterfaceId, v6: bool) {
         if let Some(querier) = self.groups.queriers.get_mut(&(interface, v6)) {
             querier.answer_at = None;
             self.timers.disarm(&mut querier.timer);

@@ -67,6 +67,13 @@ impl RoutingTable {
         true
     }
 
+    /// Removes all that match.
+    pub fn remove_all(&mut self, matches: impl Fn(&RouteEntry) -> bool) {
+        for entry in self.list().into_iter().filter(matches) {
+            self.remove(entry.destination, |old| *old == entry);
+        }
+    }
+
     /// Whether the network is known to be on the link of an interface.
     fn has(&self, destination: Cidr, interface: InterfaceId) -> bool {
         let entries = self.entries.get(&(destination.network(), destination.prefix_len));
@@ -179,13 +186,16 @@ impl Net {
             (found, None) if destination.is_multicast() && destination.is_ipv6() => {
                 match found.filter(|entry| entry.destination.prefix_len >= 8) {
                     Some(entry) => (entry.interface, entry.gateway, entry.source),
-                    None => (self.interfaces.get(1).ok_or(Error::NetworkUnreachable)?.id, None, None),
+                    None => {
+                        let first = self.interfaces.iter().find(|at| at.station.is_some());
+                        (first.ok_or(Error::NetworkUnreachable)?.id, None, None)
+                    }
                 }
             }
             (Some(entry), _) => (entry.interface, entry.gateway, entry.source),
             // Bound to a device without a route: the destination is taken to be on its link, as Linux does.
-            (None, Some(interface)) => (interface, None, None),
-            (None, None) => return Err(Error::NetworkUnreachable),
+            (None, Some(interface)) if self.interface(interface).is_some_and(|at| at.up) => (interface, None, None),
+            (None, _) => return Err(Error::NetworkUnreachable),
         })
     }
 
@@ -296,9 +306,18 @@ impl Net {
         }
         at.addresses.push(cidr);
         *self.local_addresses.entry(cidr.address).or_insert(0) += 1;
+        if at.up {
+            self.connect_address(interface, cidr);
+        }
+        self.destinations.clear();
+    }
+
+    /// Takes an address's network to be on the link, now that its interface is up.
+    pub(super) fn connect_address(&mut self, interface: InterfaceId, cidr: Cidr) {
         if let Some(broadcast) = cidr.broadcast() {
             *self.broadcasts.entry(broadcast).or_insert(0) += 1;
         }
+        let Some(at) = self.interfaces.get(usize::from(interface.0)) else { return };
         // Of addresses made by RFC 4862 the routers say what is on the link (RFC 5942 §4); of static ones their prefix does.
         let connected = interface != InterfaceId::LOOPBACK && !at.slaac.has_global(cidr.address);
         if connected {
@@ -309,7 +328,24 @@ impl Net {
                 self.routes.add(entry);
             }
         }
-        self.destinations.clear();
+    }
+
+    /// Takes an address's network to be on the link no longer.
+    pub(super) fn disconnect_address(&mut self, interface: InterfaceId, cidr: Cidr) {
+        if let Some(broadcast) = cidr.broadcast() {
+            release(&mut self.broadcasts, broadcast);
+        }
+        let source = cidr.address.is_ipv4().then_some(cidr.address);
+        let others = self.interface(interface).is_some_and(|at| {
+            cidr.address.is_ipv6()
+                && at
+                    .addresses
+                    .iter()
+                    .any(|a| *a != cidr && (a.network(), a.prefix_len) == (cidr.network(), cidr.prefix_len))
+        });
+        if !others {
+            self.routes.remove(cidr, |e| e.interface == interface && e.gateway.is_none() && e.source == source);
+        }
     }
 
     /// Stops using an address; whether the interface had it.
@@ -317,17 +353,10 @@ impl Net {
         let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return false };
         let Some(position) = at.addresses.iter().position(|old| *old == cidr) else { return false };
         at.addresses.remove(position);
+        let up = at.up;
         release(&mut self.local_addresses, cidr.address);
-        if let Some(broadcast) = cidr.broadcast() {
-            release(&mut self.broadcasts, broadcast);
-        }
-        let source = cidr.address.is_ipv4().then_some(cidr.address);
-        let others = self.interface(interface).is_some_and(|at| {
-            cidr.address.is_ipv6()
-                && at.addresses.iter().any(|a| (a.network(), a.prefix_len) == (cidr.network(), cidr.prefix_len))
-        });
-        if !others {
-            self.routes.remove(cidr, |e| e.interface == interface && e.gateway.is_none() && e.source == source);
+        if up {
+            self.disconnect_address(interface, cidr);
         }
         self.destinations.clear();
         true

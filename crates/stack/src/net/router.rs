@@ -150,6 +150,14 @@ impl Net {
         self.arm_autoconf(interface);
     }
 
+    /// Forgets what the routers of a link said.
+    pub(super) fn forget_routers(&mut self, interface: InterfaceId) {
+        self.forget_routes(interface, |_| true);
+        let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
+        self.timers.cancel(&mut at.routers.timer);
+        at.routers = Routers::default();
+    }
+
     pub(super) fn arm_autoconf(&mut self, interface: InterfaceId) {
         let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
         match [at.routers.next_at(), at.slaac.next_at()].into_iter().flatten().min() {
@@ -245,7 +253,7 @@ impl Net {
             return false;
         }
         let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return false };
-        if !at.autoconf {
+        if !at.autoconf || at.mtu < MIN_MTU.into() {
             return false;
         }
         let link_mtu = at.mtu;

@@ -129,7 +129,11 @@ impl Net {
 
     /// Gives an interface its link-local address, if it can have one and has none.
     pub(super) fn ensure_link_local(&mut self, now: Instant, interface: InterfaceId) {
-        let Some(at) = self.interface(interface) else { return };
+        let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
+        at.link_local = true;
+        if !at.up {
+            return;
+        }
         let has = at.v6_addresses().any(|address| address.is_unicast_link_local());
         let prefix = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
         if !has && let Some(address) = self.stable_address(interface, prefix, 0) {
@@ -276,6 +280,13 @@ impl Net {
                 let address = self.random_address(prefix);
                 self.make(now, interface, prefix, address, (preferred, valid.min(limits.1)), Some(limits));
             }
+        }
+    }
+
+    /// Forgets which addresses were made here: they are given up.
+    pub(super) fn forget_made(&mut self, interface: InterfaceId) {
+        if let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) {
+            at.slaac.made.clear();
         }
     }
 

@@ -19,7 +19,7 @@ use wireway_wire::{EtherType, EthernetHeader, Ipv4Header, Ipv6Header, MacAddr, S
 use super::header::IpFields;
 use super::neighbour::NeighbourRef;
 use super::{IpMeta, Net, RouteKind};
-use crate::counters::{Counter, DropReason};
+use crate::counters::Counter;
 use crate::{Error, InterfaceId, Result};
 
 const HEADERS_V4: usize = EthernetHeader::LEN + Ipv4Header::LEN;
@@ -183,10 +183,7 @@ impl Net {
                 }
             }
         }
-        at.enqueue(packet).map_err(|frame| {
-            self.drop_packet(DropReason::QueueFull, frame);
-            Error::NoBuffers
-        })
+        at.enqueue(packet).or_else(|frame| self.not_queued(interface, frame))
     }
 
     /// Keeps the headers of a packet that went the long way, whole and with DF.

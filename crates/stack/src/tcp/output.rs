@@ -263,7 +263,7 @@ impl Connection {
             let kind = if self.flow.local.address.is_ipv4() { SegmentKind::Tcp4 } else { SegmentKind::Tcp6 };
             let segmentation = Segmentation { kind, size: mss as u16, header_len: header_len as u16 };
             let checksum: Checksum = packet.offload().checksum;
-            *packet.offload_mut() = Offload { checksum, segmentation: Some(segmentation) };
+            *packet.offload_mut() = Offload { checksum, segmentation: Some(segmentation), tag: None };
         }
         self.last_ack_sent = self.rcv_nxt;
         self.deadlines.delayed_ack = wireway_packet::Instant::FAR_FUTURE;
