@@ -143,8 +143,6 @@ pub(crate) struct IpMeta {
 #[derive(Debug)]
 pub(crate) struct Inbound {
     pub interface: InterfaceId,
-    pub source: IpAddr,
-    pub destination: IpAddr,
     pub protocol: u8,
     pub ttl: u8,
     pub tos: u8,
@@ -164,6 +162,18 @@ impl Inbound {
     /// The packet with all that is known of it; what is left behind is empty.
     pub fn take(&mut self) -> Inbound {
         Inbound { packet: core::mem::take(&mut self.packet), options: self.options.take(), ..*self }
+    }
+
+    /// Who sent it.
+    #[inline]
+    pub fn source(&self) -> IpAddr {
+        self.header.source()
+    }
+
+    /// To whom.
+    #[inline]
+    pub fn destination(&self) -> IpAddr {
+        self.header.destination()
     }
 
     /// The sum of the transport's pseudo header.

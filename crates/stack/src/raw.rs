@@ -78,7 +78,7 @@ impl Raw {
 
     fn receive_copies(&mut self, net: &mut Net, inbound: &Inbound) -> bool {
         let Some(indices) = self.by_protocol.get(&inbound.protocol) else { return false };
-        let (group, source) = (inbound.destination, inbound.source);
+        let (group, source) = (inbound.destination(), inbound.source());
         // What asks who is in a group is for all.
         let heard = !group.is_multicast()
             || Protocol(inbound.protocol) == Protocol::IGMP
@@ -88,8 +88,8 @@ impl Raw {
             let Some(socket) = self.sockets.get_mut(index as usize) else { continue };
             let common = &mut socket.common;
             let fits = common.takes_from(inbound.interface)
-                && is_of(common.domain, inbound.destination)
-                && covers(common.local.ip(), common.options.v6_only, inbound.destination)
+                && is_of(common.domain, inbound.destination())
+                && covers(common.local.ip(), common.options.v6_only, inbound.destination())
                 && common.peer.is_none_or(|peer| peer.ip() == source)
                 && (!group.is_multicast() || heard && common.multicast.takes(inbound.interface, group, source))
                 && passes_filter(&socket.options, inbound);
@@ -117,8 +117,8 @@ impl Raw {
             self.sockets.get(index as usize).is_some_and(|socket| {
                 let common = &socket.common;
                 common.takes_from(inbound.interface)
-                    && is_of(common.domain, inbound.destination)
-                    && covers(common.local.ip(), common.options.v6_only, inbound.destination)
+                    && is_of(common.domain, inbound.destination())
+                    && covers(common.local.ip(), common.options.v6_only, inbound.destination())
             })
         });
         match found.and_then(|index| self.sockets.get_mut(index as usize)) {

@@ -148,12 +148,12 @@ impl Udp {
         covered: Option<usize>,
     ) {
         let key = Key {
-            local: SocketAddr::new(inbound.destination, header.dst_port.get()),
-            peer: SocketAddr::new(inbound.source, header.src_port.get()),
+            local: SocketAddr::new(inbound.destination(), header.dst_port.get()),
+            peer: SocketAddr::new(inbound.source(), header.src_port.get()),
             interface: inbound.interface,
             own: inbound.local,
         };
-        if net.is_broadcast(inbound.destination) {
+        if net.is_broadcast(inbound.destination()) {
             return self.receive_group(net, inbound, &key, covered);
         }
         match self.ends(covered.is_some()).table.find(&self.sockets, &key) {
@@ -166,7 +166,7 @@ impl Udp {
     }
 
     fn receive_group(&mut self, net: &mut Net, inbound: Inbound, key: &Key, covered: Option<usize>) {
-        let (group, source) = (inbound.destination, inbound.source);
+        let (group, source) = (inbound.destination(), inbound.source());
         if group.is_multicast() && !net.hears(inbound.interface, group, source) {
             return net.drop_packet(DropReason::IpMulticast, inbound.packet);
         }

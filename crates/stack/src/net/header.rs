@@ -28,6 +28,22 @@ impl IpHeader {
         matches!(self, IpHeader::V6(_))
     }
 
+    #[inline]
+    pub fn source(&self) -> IpAddr {
+        match self {
+            IpHeader::V4(header) => header.src().into(),
+            IpHeader::V6(header) => header.src().into(),
+        }
+    }
+
+    #[inline]
+    pub fn destination(&self) -> IpAddr {
+        match self {
+            IpHeader::V4(header) => header.dst().into(),
+            IpHeader::V6(header) => header.dst().into(),
+        }
+    }
+
     /// The sum of the pseudo header of `len` bytes of a transport.
     #[inline]
     pub fn pseudo(&self, protocol: u8, len: u32) -> Sum {

@@ -102,7 +102,7 @@ impl Net {
         };
         let source = IpAddr::V4(quoted.ip.header.src());
         // A host hears only of what it sent itself, from the address it sent it from (RFC 1122 §3.2.2).
-        if source != inbound.destination || inbound.broadcast {
+        if source != inbound.header.destination() || inbound.broadcast {
             self.drop_packet(DropReason::IcmpIgnored, inbound.packet);
             return None;
         }
@@ -114,7 +114,7 @@ impl Net {
             error,
             fatal,
             icmp: (header.kind.0, header.code),
-            from: inbound.source,
+            from: inbound.header.source(),
             ttl: inbound.ttl,
             interface: inbound.interface,
             source,

@@ -176,11 +176,11 @@ impl Net {
     /// fragments.
     pub(super) fn send_echo_reply(&mut self, now: Instant, request: Echo, inbound: Inbound) {
         let v6 = inbound.header.is_v6();
-        let local = self.is_local_at(inbound.destination, Some(inbound.interface));
-        let constraint = self.scope_of(inbound.source, inbound.interface);
+        let local = self.is_local_at(inbound.destination(), Some(inbound.interface));
+        let constraint = self.scope_of(inbound.source(), inbound.interface);
         let source = match inbound.broadcast || !local && inbound.interface != InterfaceId::LOOPBACK {
-            false => inbound.destination,
-            true => match self.route(inbound.source, constraint) {
+            false => inbound.destination(),
+            true => match self.route(inbound.source(), constraint) {
                 Ok(route) => route.source,
                 Err(_) => return self.drop_packet(DropReason::IpOutNoRoutes, inbound.packet),
             },
@@ -189,11 +189,12 @@ impl Net {
             true => (Icmpv6Type::ECHO_REQUEST.0, Icmpv6Type::ECHO_REPLY.0),
             false => (Icmpv4Type::ECHO_REQUEST.0, Icmpv4Type::ECHO_REPLY.0),
         };
-        if !self.icmp_allowed(now, reply_kind, inbound.source) {
+        if !self.icmp_allowed(now, reply_kind, inbound.source()) {
             return self.drop_packet(DropReason::IcmpRateLimited, inbound.packet);
         }
         let protocol = if v6 { Protocol::ICMPV6 } else { Protocol::ICMP };
-        let mut meta = IpMeta::new(source, inbound.source, protocol.0, self.default_hops(inbound.source, constraint));
+        let mut meta =
+            IpMeta::new(source, inbound.source(), protocol.0, self.default_hops(inbound.source(), constraint));
         meta.tos = inbound.tos;
         meta.interface = constraint;
         let mut packet = inbound.packet;
@@ -209,7 +210,7 @@ impl Net {
             [*high, *low] = checksum.to_be_bytes();
         }
         // What stood there is not, or need not be, the checksum of the whole, or the pseudo header is another.
-        if !complete || (v6 && source != inbound.destination) {
+        if !complete || (v6 && source != inbound.header.destination()) {
             fill_checksum(&mut packet, pseudo);
         }
         self.counters.count(Counter::IcmpOutMsgs.of_family(v6));

@@ -90,7 +90,7 @@ impl Net {
         let (source, destination) = (quoted.ip.src(), quoted.ip.dst());
         let too_small = matches!(kind, IcmpErrorKind::TooBig(mtu) if mtu < MIN_MTU);
         // A host hears only of what it sent itself, from the address it sent it from. RFC 8201 §4: less than the least MTU is not believed.
-        if source != inbound.destination || inbound.broadcast || too_small {
+        if source != inbound.destination() || inbound.broadcast || too_small {
             self.drop_packet(DropReason::IcmpIgnored, inbound.packet);
             return None;
         }
@@ -100,7 +100,7 @@ impl Net {
                 error,
                 fatal,
                 icmp: (header.kind.0, header.code),
-                from: inbound.source,
+                from: inbound.source(),
                 ttl: inbound.ttl,
                 interface: inbound.interface,
                 source: source.into(),

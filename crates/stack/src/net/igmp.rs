@@ -48,7 +48,7 @@ impl Net {
                 // RFC 9776 §9.1: so that a query comes from the link, or through a router that saw it.
                 let from_link = match query.version {
                     // RFC 1112, appendix I: it has no such option.
-                    QueryVersion::V1 => inbound.ttl == 1 && inbound.destination == IpAddr::V4(igmp::ALL_HOSTS),
+                    QueryVersion::V1 => inbound.ttl == 1 && inbound.destination() == IpAddr::V4(igmp::ALL_HOSTS),
                     _ => has_router_alert(inbound),
                 };
                 if !from_link {
@@ -60,7 +60,7 @@ impl Net {
             IgmpType::REPORT_V1 | IgmpType::REPORT_V2 => {
                 self.counters.count(Counter::IgmpInReports);
                 // RFC 2236 §2.4 and §4: a report goes to its group.
-                if inbound.destination != IpAddr::V4(header.group()) || !header.group().is_multicast() {
+                if inbound.destination() != IpAddr::V4(header.group()) || !header.group().is_multicast() {
                     return Err(DropReason::IgmpMalformed);
                 }
                 self.receive_old_report(now, inbound.interface, header.group().into());

@@ -75,8 +75,6 @@ impl Net {
         }
         Some(Inbound {
             interface,
-            source: header.src().into(),
-            destination: header.dst().into(),
             protocol: header.protocol().0,
             ttl: header.ttl(),
             tos: header.tos(),

@@ -112,8 +112,6 @@ impl Net {
         }
         Some(Inbound {
             interface,
-            source: header.src().into(),
-            destination: header.dst().into(),
             protocol: header.next_header.0,
             ttl: header.hop_limit,
             tos,

@@ -29,7 +29,7 @@ impl Net {
     /// Takes in an MLD message, whose checksum is right. Why it is not taken comes back.
     pub(super) fn receive_mld(&mut self, now: Instant, inbound: &Inbound, kind: Icmpv6Type) -> Result<(), DropReason> {
         let message = inbound.packet.to_vec();
-        let IpAddr::V6(source) = inbound.source else { return Err(DropReason::IcmpMalformed) };
+        let IpAddr::V6(source) = inbound.source() else { return Err(DropReason::IcmpMalformed) };
         match kind {
             Icmpv6Type::MLD_QUERY => {
                 // RFC 9777 §6.2: from a router of the link, or it is dropped.
@@ -44,7 +44,7 @@ impl Net {
                 let report = MldV1Message::parse(&message).map_err(|_| DropReason::IcmpMalformed)?;
                 // RFC 2710 §3 and §5: from the link, to the group.
                 let from_link = source.is_unicast_link_local() || source.is_unspecified();
-                if !from_link || inbound.ttl != 1 || inbound.destination != IpAddr::V6(report.group()) {
+                if !from_link || inbound.ttl != 1 || inbound.destination() != IpAddr::V6(report.group()) {
                     return Err(DropReason::IcmpIgnored);
                 }
                 self.receive_old_report(now, inbound.interface, report.group().into());

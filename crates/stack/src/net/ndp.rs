@@ -48,7 +48,7 @@ impl Net {
         if inbound.ttl != HOP_LIMIT {
             return Err(DropReason::NdHopLimit);
         }
-        let (IpAddr::V6(source), IpAddr::V6(destination)) = (inbound.source, inbound.destination) else {
+        let (IpAddr::V6(source), IpAddr::V6(destination)) = (inbound.source(), inbound.destination()) else {
             return Err(DropReason::NdMalformed);
         };
         let at = inbound.interface;

@@ -166,7 +166,7 @@ impl Net {
         let v6 = fragment.header.is_v6();
         self.counters.count(Counter::IpReasmReqds.of_family(v6));
         let protocol = if v6 { 0 } else { fragment.protocol };
-        let key = (fragment.source, fragment.destination, protocol, piece.ident, fragment.interface);
+        let key = (fragment.source(), fragment.destination(), protocol, piece.ident, fragment.interface);
         let known = self.reassembly.by_key.get(&key).copied();
         let options = fragment.options.as_ref().map_or(0, |options| options.len());
         let new = if known.is_some() { 0 } else { PER_DATAGRAM };

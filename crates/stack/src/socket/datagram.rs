@@ -122,8 +122,8 @@ impl DatagramSocket {
         let charge = packet.true_size().min(2 * len + 1024);
         let info = DatagramInfo {
             len,
-            source: SocketAddr::new(inbound.source, source_port),
-            destination: SocketAddr::new(inbound.destination, destination_port),
+            source: SocketAddr::new(inbound.header.source(), source_port),
+            destination: SocketAddr::new(inbound.header.destination(), destination_port),
             interface: inbound.interface,
             ttl: inbound.ttl,
             tos: inbound.tos,

@@ -41,8 +41,8 @@ impl Segment<'_> {
     /// The flow that it belongs to.
     pub fn flow(&self, inbound: &Inbound) -> Flow {
         Flow {
-            local: Endpoint::new(inbound.destination, self.ports.0),
-            remote: Endpoint::new(inbound.source, self.ports.1),
+            local: Endpoint::new(inbound.destination(), self.ports.0),
+            remote: Endpoint::new(inbound.source(), self.ports.1),
         }
     }
 
