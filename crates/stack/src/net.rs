@@ -137,6 +137,8 @@ pub(crate) struct IpMeta {
     pub confirm: bool,
     /// Only by this interface (SO_BINDTODEVICE).
     pub interface: Option<InterfaceId>,
+    /// The source may be another's (a transparent socket).
+    pub foreign: bool,
 }
 
 /// A transport's packet as it came in: `packet` begins with the transport header.
@@ -265,6 +267,7 @@ impl IpMeta {
             ignore_path_mtu: false,
             confirm: false,
             interface: None,
+            foreign: false,
         }
     }
 }

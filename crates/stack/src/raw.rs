@@ -204,6 +204,7 @@ impl Raw {
             tos: options.class(v6),
             ignore_path_mtu: options.mtu_discover == MtuDiscover::Probe,
             interface: device,
+            foreign: options.transparent,
             ..IpMeta::new(local, peer.ip(), protocol, hops)
         };
         let mut packet = Packet::copy_from(data);

@@ -273,6 +273,7 @@ impl Udp {
             dont_fragment: socket.dont_fragment(&route, header_len + len)?,
             ignore_path_mtu: options.mtu_discover == MtuDiscover::Probe,
             interface: device,
+            foreign: options.transparent,
             ..IpMeta::new(local.ip(), peer.ip(), protocol.0, socket.hops_to(net, peer.ip(), device))
         };
         let receive_errors = options.receives_errors(v6);

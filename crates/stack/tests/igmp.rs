@@ -436,6 +436,15 @@ fn what_is_no_proper_message_is_dropped() {
     // Without a router alert (RFC 9776 §9.1).
     bench.receive(&igmp(ALL_HOSTS, &[], message));
     bench.assert_dropped(DropReason::IgmpIgnored, 1);
+    // From beyond the link, in each version (§4).
+    for (version, options) in [(QueryVersion::V3, &ALERT[..]), (QueryVersion::V2, &ALERT), (QueryVersion::V1, &[])] {
+        let message = query(version, Ipv4Addr::UNSPECIFIED, 100, &[]);
+        let message = &message[message.len() - if version == QueryVersion::V3 { 12 } else { 8 }..];
+        let header = Ipv4Fields { ttl: 2, tos: 0xc0, ..fields(ROUTER, ALL_HOSTS, Protocol::IGMP) };
+        let packet = ip_with(header, options, message);
+        bench.receive(&frame(MacAddr::multicast_v4(ALL_HOSTS), PEER_MAC, EtherType::IPV4, &packet));
+    }
+    bench.assert_dropped(DropReason::IgmpIgnored, 4);
     // A checksum that is wrong.
     let mut bad = message.to_vec();
     bad[7] ^= 1;

@@ -211,6 +211,8 @@ fn what_is_sent_goes_to_the_groups_address_with_one_hop() {
     assert_eq!(sent_v4(&mut bench), [(mac, OURS, GROUP, 1)]);
     set(&mut bench, id, SocketOption::MulticastHops(Domain::Inet, 7));
     set(&mut bench, id, SocketOption::MulticastSource(Some(S1)));
+    assert_eq!(send(&mut bench, at(GROUP, PORT)), Err(Error::NetworkUnreachable), "not an own address");
+    bench.host.add_address(bench.now, eth0, cidr(S1, 24), false).unwrap();
     send(&mut bench, at(GROUP, PORT)).unwrap();
     assert_eq!(sent_v4(&mut bench), [(mac, S1, GROUP, 7)]);
     // A socket that is bound to the group sends from the interface's address.

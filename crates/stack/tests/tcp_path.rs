@@ -200,3 +200,23 @@ fn a_peer_whose_address_becomes_ours_is_reached_by_lo() {
     talk.b.settle();
     assert_eq!(talk.next(), None);
 }
+
+#[test]
+fn nothing_is_sent_from_an_address_that_was_removed() {
+    // RFC 1122 §3.2.1.3; as Linux does.
+    let mut talk = Talk::new();
+    let interface = talk.b.interface;
+    let cidr = Cidr { address: address(1), prefix_len: prefix_len() };
+    let other = Cidr { address: address(7), prefix_len: prefix_len() };
+    talk.b.host.add_address(talk.b.now, interface, other, false).unwrap();
+    talk.b.host.remove_address(interface, cidr).unwrap();
+    assert_eq!(talk.next(), None);
+    talk.b.now += Duration::from_millis(500);
+    talk.b.settle();
+    talk.b.expect_nothing();
+    // With the address the connection goes on.
+    talk.b.host.add_address(talk.b.now, interface, cidr, false).unwrap();
+    talk.b.seen.clear();
+    talk.b.now += Duration::from_secs(2);
+    assert_eq!(talk.next(), Some(USUAL));
+}

@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const DNS_PATIENCE: Duration = Duration::from_secs(3);
 /// How often to look what the stack has got.
 const LOOK: Duration = Duration::from_millis(20);
+/// And then how often, whether routers say by now that DHCPv6 knows more.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// What waits for an address, and then for news of DHCPv6.
 pub struct Autoconf {
@@ -79,8 +81,13 @@ impl Autoconf {
         self.give_up_at.is_some()
     }
 
+    /// Whether to ask DHCPv6 as soon as a router says that there is something to ask for.
+    fn is_curious(&self) -> bool {
+        self.slaac && self.dns.is_some() && self.information.is_none()
+    }
+
     pub fn poll_at(&self) -> Option<Instant> {
-        let look = self.is_waiting().then_some(self.look_at);
+        let look = (self.is_waiting() || self.is_curious()).then_some(self.look_at);
         look.into_iter().chain(self.information.as_ref().and_then(Information::poll_at)).min()
     }
 
@@ -92,7 +99,11 @@ impl Autoconf {
                 dns.borrow_mut().inform(host, self.interface, information.dns());
             }
         }
-        let Some(give_up_at) = self.give_up_at else { return Ok(()) };
+        let Some(give_up_at) = self.give_up_at else {
+            self.look_at = now + LOOK_AGAIN;
+            self.ask_if_told(now, host);
+            return Ok(());
+        };
         self.look_at = now + LOOK;
         let all = host.addresses(self.interface);
         for given in &self.given {
@@ -110,16 +121,21 @@ impl Autoconf {
             return if now < give_up_at { Ok(()) } else { Err(self.in_vain()) };
         };
         let since = *self.address_at.get_or_insert(now);
-        if host.other_configuration(self.interface) && self.dns.is_some() && self.information.is_none() {
-            // Without it there is as much as without an answer.
-            self.information = Information::new(host, now, self.interface, self.seed).ok();
-        }
+        self.ask_if_told(now, host);
         let servers = self.dns.as_ref().map(|dns| dns.borrow_mut().look(host)).unwrap_or_default();
         if !servers.is_empty() || self.information.is_none() || now >= since + DNS_PATIENCE {
             self.give_up_at = None;
             eprintln!("wireway: {}", describe(host, self.interface, address, &servers));
         }
         Ok(())
+    }
+
+    /// Asks DHCPv6, if a router said by now that it has more to tell (RFC 4861 §4.2, the O flag).
+    fn ask_if_told(&mut self, now: Instant, host: &mut Host) {
+        if self.is_curious() && host.other_configuration(self.interface) {
+            // Without it there is as much as without an answer.
+            self.information = Information::new(host, now, self.interface, self.seed).ok();
+        }
     }
 
     fn in_vain(&self) -> String {

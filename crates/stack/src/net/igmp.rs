@@ -45,13 +45,13 @@ impl Net {
             IgmpType::QUERY => {
                 self.counters.count(Counter::IgmpInQueries);
                 let (query, sources) = IgmpQuery::parse(message).map_err(|_| DropReason::IgmpMalformed)?;
-                // RFC 9776 §9.1: so that a query comes from the link, or through a router that saw it.
-                let from_link = match query.version {
-                    // RFC 1112, appendix I: it has no such option.
-                    QueryVersion::V1 => inbound.ttl == 1 && inbound.destination() == IpAddr::V4(igmp::ALL_HOSTS),
+                // RFC 9776 §4: all messages have TTL 1, as MLD's have hop limit 1; §9.1: and a router alert, which version 1 has not (RFC 1112,
+                // appendix I).
+                let as_its_version = match query.version {
+                    QueryVersion::V1 => inbound.destination() == IpAddr::V4(igmp::ALL_HOSTS),
                     _ => has_router_alert(inbound),
                 };
-                if !from_link {
+                if inbound.ttl != 1 || !as_its_version {
                     return Err(DropReason::IgmpIgnored);
                 }
                 self.receive_query(now, inbound.interface, &query, &sources);

@@ -53,6 +53,9 @@ impl Net {
             self.drop_packet(DropReason::IpLocalNet, packet);
             return Err(Error::InvalidArgument);
         }
+        if !self.may_send_from(meta) {
+            return Err(self.no_route(v6, packet, Error::NetworkUnreachable));
+        }
         let mtu = usize::from(if meta.ignore_path_mtu { route.interface_mtu } else { route.mtu });
         let total = fields.len() + packet.len();
         let longest = match packet.offload().segmentation {
@@ -142,6 +145,14 @@ impl Net {
         let mut output =
             Output { interface: route.interface, kind: route.kind, next_hop, destination, neighbour, confirm: false };
         self.output(now, &mut output, packet)
+    }
+
+    /// RFC 1122 §3.2.1.3: the source is an own address, unless the host stands in for others. It may have been removed since the socket took it. IPv6's
+    /// is used on, as by Linux.
+    fn may_send_from(&self, meta: &IpMeta) -> bool {
+        let IpAddr::V4(source) = meta.source else { return true };
+        let stands_in = || self.settings.ip_nonlocal_bind || self.interfaces.iter().any(|at| at.any_destination);
+        source.is_unspecified() || meta.foreign || self.is_local(meta.source) || stands_in()
     }
 
     fn no_route(&mut self, v6: bool, packet: Packet, error: Error) -> Error {

@@ -172,7 +172,7 @@ impl Tcp {
             _ => route.source,
         };
         let remote = Endpoint::new(peer.ip(), peer.port());
-        let flow = |port| Flow { local: Endpoint::new(local, port), remote };
+        let flow = |port| Flow::new(Endpoint::new(local, port), remote, route.interface);
         let claim = match old_claim {
             Some(claim) => {
                 if !self.is_free(&flow(claim.port), now) {

@@ -7,6 +7,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use hashbrown::hash_map::Entry;
 use siphasher::sip::SipHasher24;
 
+use crate::InterfaceId;
 use crate::rng::{Map, Rng};
 
 /// One end of a flow.
@@ -39,6 +40,8 @@ impl fmt::Debug for Endpoint {
 pub(crate) struct Flow {
     pub local: Endpoint,
     pub remote: Endpoint,
+    /// The link that a link-local address is one of (RFC 4007 §6); else, and for what stays in the host, `lo`.
+    pub link: InterfaceId,
 }
 
 /// A flow as integers, for the tables.
@@ -60,7 +63,8 @@ pub(crate) struct KeyV4 {
 pub(crate) struct KeyV6 {
     local: u128,
     remote: u128,
-    ports: u32,
+    /// The link above them.
+    ports: u64,
 }
 
 impl KeyV4 {
@@ -73,11 +77,18 @@ impl KeyV4 {
 
 impl KeyV6 {
     #[inline]
-    pub fn new(local: Ipv6Addr, remote: Ipv6Addr, ports: (u16, u16)) -> KeyV6 {
-        let ports = u32::from(ports.0) << 16 | u32::from(ports.1);
+    pub fn new(local: Ipv6Addr, remote: Ipv6Addr, ports: (u16, u16), link: InterfaceId) -> KeyV6 {
+        let ports = u64::from(link.0) << 32 | u64::from(ports.0) << 16 | u64::from(ports.1);
         let word = |address: Ipv6Addr| u128::from_le_bytes(address.octets());
         KeyV6 { local: word(local), remote: word(remote), ports }
     }
+}
+
+/// The link of a flow that comes and goes by `interface`.
+#[inline]
+pub(super) fn link_of(local: Ipv6Addr, remote: Ipv6Addr, interface: InterfaceId) -> InterfaceId {
+    let scoped = remote.is_unicast_link_local() || local.is_unicast_link_local();
+    if scoped { interface } else { InterfaceId::LOOPBACK }
 }
 
 impl From<&Flow> for FlowKey {
@@ -86,8 +97,8 @@ impl From<&Flow> for FlowKey {
         let ports = (flow.local.port, flow.remote.port);
         match (&flow.local.address, &flow.remote.address) {
             (IpAddr::V4(local), IpAddr::V4(remote)) => FlowKey::V4(KeyV4::new(*local, *remote, ports)),
-            (IpAddr::V6(local), IpAddr::V6(remote)) => FlowKey::V6(KeyV6::new(*local, *remote, ports)),
-            (local, remote) => FlowKey::V6(KeyV6::new(mapped(local), mapped(remote), ports)),
+            (IpAddr::V6(local), IpAddr::V6(remote)) => FlowKey::V6(KeyV6::new(*local, *remote, ports, flow.link)),
+            (local, remote) => FlowKey::V6(KeyV6::new(mapped(local), mapped(remote), ports, flow.link)),
         }
     }
 }
@@ -102,6 +113,15 @@ pub(super) fn mapped(address: &IpAddr) -> Ipv6Addr {
 }
 
 impl Flow {
+    /// That between two ends which comes and goes by `interface`.
+    pub fn new(local: Endpoint, remote: Endpoint, interface: InterfaceId) -> Flow {
+        let link = match (local.address, remote.address) {
+            (IpAddr::V6(local), IpAddr::V6(remote)) => link_of(local, remote, interface),
+            _ => InterfaceId::LOOPBACK,
+        };
+        Flow { local, remote, link }
+    }
+
     /// The flow under a secret, for what must not be guessed.
     pub fn keyed_hash(&self, secret: &SipHasher24) -> u64 {
         match FlowKey::from(self) {
@@ -112,7 +132,7 @@ impl Flow {
                 secret.hash(&bytes)
             }
             FlowKey::V6(key) => {
-                let mut bytes = [0; 36];
+                let mut bytes = [0; 40];
                 bytes[..16].copy_from_slice(&key.local.to_le_bytes());
                 bytes[16..32].copy_from_slice(&key.remote.to_le_bytes());
                 bytes[32..].copy_from_slice(&key.ports.to_le_bytes());

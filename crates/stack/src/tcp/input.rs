@@ -5,7 +5,7 @@ use wireway_packet::Packet;
 use wireway_wire::{SeqNumber, TcpFlags, TcpOptions};
 
 use super::connection::{Connection, Pending};
-use super::flow::{Endpoint, Flow, FlowTarget, Flows, KeyV4, KeyV6};
+use super::flow::{Endpoint, Flow, FlowTarget, Flows, KeyV4, KeyV6, link_of};
 use super::shared::Cx;
 use super::state::State;
 use super::time_wait::PAWS_IDLE;
@@ -40,10 +40,8 @@ impl Segment<'_> {
 
     /// The flow that it belongs to.
     pub fn flow(&self, inbound: &Inbound) -> Flow {
-        Flow {
-            local: Endpoint::new(inbound.destination(), self.ports.0),
-            remote: Endpoint::new(inbound.source(), self.ports.1),
-        }
+        let local = Endpoint::new(inbound.destination(), self.ports.0);
+        Flow::new(local, Endpoint::new(inbound.source(), self.ports.1), inbound.interface)
     }
 
     /// What the flow leads to.
@@ -51,7 +49,10 @@ impl Segment<'_> {
     pub fn target(&self, inbound: &Inbound, flows: &Flows) -> Option<FlowTarget> {
         match &inbound.header {
             IpHeader::V4(ip) => flows.find_v4(&KeyV4::new(ip.dst(), ip.src(), self.ports)),
-            IpHeader::V6(ip) => flows.find_v6(&KeyV6::new(ip.dst(), ip.src(), self.ports)),
+            IpHeader::V6(ip) => {
+                let link = link_of(ip.dst(), ip.src(), self.interface);
+                flows.find_v6(&KeyV6::new(ip.dst(), ip.src(), self.ports, link))
+            }
         }
     }
 

@@ -52,6 +52,7 @@ mod tests {
 
     use super::super::flow::Endpoint;
     use super::*;
+    use crate::InterfaceId;
 
     fn secrets(mut word: u64) -> Secrets {
         Secrets::new(|| {
@@ -72,7 +73,7 @@ mod tests {
             let secret = secrets(1);
             let (start, later) =
                 (Instant::from_millis(1_000), Instant::from_millis(1_000) + Duration::from_micros(640));
-            let flow = Flow { local: end(ours, 4000), remote: end(theirs, 80) };
+            let flow = Flow::new(end(ours, 4000), end(theirs, 80), InterfaceId(1));
             let first = secret.numbers(&flow, start);
             let again = secret.numbers(&flow, later);
             assert_eq!(again.iss.0.wrapping_sub(first.iss.0), 10_000);
@@ -84,7 +85,7 @@ mod tests {
                 Flow { remote: end(theirs, 81), ..flow },
                 Flow { remote: end(other, 80), ..flow },
                 Flow { local: end(other, 4000), ..flow },
-                Flow { local: flow.remote, remote: flow.local },
+                Flow { local: flow.remote, remote: flow.local, ..flow },
             ] {
                 let numbers = secret.numbers(&flow, start);
                 seen.push((numbers.iss.0, numbers.ts_offset));

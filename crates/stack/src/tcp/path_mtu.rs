@@ -10,7 +10,7 @@ use super::flow::{Endpoint, Flow, FlowTarget};
 use super::shared::Cx;
 use super::state::State;
 use crate::net::{IcmpError, IcmpErrorKind, Net};
-use crate::{Counter, MtuDiscover};
+use crate::{Counter, InterfaceId, MtuDiscover};
 
 /// The bytes of an IP header without options.
 pub(super) fn ip_header_len(flow: &Flow) -> u16 {
@@ -83,13 +83,17 @@ impl Tcp {
     /// An ICMP error about a segment that we sent.
     pub fn icmp_error(&mut self, net: &mut Net, now: Instant, error: &IcmpError<'_>) {
         let &[a, b, c, d, e, f, g, h, ..] = error.quoted else { return };
-        let flow = Flow {
-            local: Endpoint::new(error.source, u16::from_be_bytes([a, b])),
-            remote: Endpoint::new(error.destination, u16::from_be_bytes([c, d])),
-        };
+        let local = Endpoint::new(error.source, u16::from_be_bytes([a, b]));
+        let remote = Endpoint::new(error.destination, u16::from_be_bytes([c, d]));
+        let flow = |interface| Flow::new(local, remote, interface);
+        let mut target = self.flows.get(&flow(error.interface));
+        if target.is_none() && error.interface == InterfaceId::LOOPBACK {
+            // What the host tells itself of a link: that a neighbour does not answer.
+            target = net.interfaces.iter().find_map(|at| self.flows.get(&flow(at.id)));
+        }
         let seq = SeqNumber(u32::from_be_bytes([e, f, g, h]));
         // Half-open connections and TIME-WAIT have nothing to learn: their timers decide.
-        if let Some(FlowTarget::Connection(index)) = self.flows.get(&flow) {
+        if let Some(FlowTarget::Connection(index)) = target {
             self.with_connection(net, now, index, |connection, cx| {
                 connection.icmp_arrives(error, seq, cx);
                 connection.arm(cx);

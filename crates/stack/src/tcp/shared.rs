@@ -46,6 +46,7 @@ pub(crate) fn meta(flow: &Flow, options: &SocketOptions, interface: Option<Inter
         dont_fragment: options.mtu_discover != MtuDiscover::Dont,
         ignore_path_mtu: options.mtu_discover == MtuDiscover::Probe,
         interface,
+        foreign: options.transparent,
         ..IpMeta::new(source, destination, protocol, ttl)
     }
 }

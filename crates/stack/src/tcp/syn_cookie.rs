@@ -89,12 +89,13 @@ mod tests {
 
     use super::super::flow::Endpoint;
     use super::*;
+    use crate::InterfaceId;
 
     #[test]
     fn a_cookie_tells_the_segment_size_for_a_while() {
         let end = |n| Endpoint::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)), u16::from(n) + 1000);
-        let flow = Flow { local: end(1), remote: end(2) };
-        let other = Flow { local: end(1), remote: end(3) };
+        let flow = Flow::new(end(1), end(2), InterfaceId(1));
+        let other = Flow::new(end(1), end(3), InterfaceId(1));
         let cookies = SynCookies::new([7; 16]);
         let irs = SeqNumber(12345);
         let at = |seconds: u64| Instant::from_millis(seconds * 1000);

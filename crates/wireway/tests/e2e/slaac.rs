@@ -13,7 +13,13 @@ in_every_setting!(
     v6_ordinary_user,
     crate::common::Family::V4,
     [no_router_is_told],
-    [routers_configure_everything, dhcpv6_names_the_servers, a_given_address_is_probed, both_families_at_once]
+    [
+        routers_configure_everything,
+        dhcpv6_names_the_servers,
+        dhcpv6_is_asked_when_routers_say_so_later,
+        a_given_address_is_probed,
+        both_families_at_once
+    ]
 );
 
 const KERNELS: Ipv6Addr = Ipv6Addr::new(0xfd12, 3, 0, 0, 0, 0, 0, 5);
@@ -96,6 +102,29 @@ fn dhcpv6_names_the_servers(setting: Setting) {
     assert!(told.contains(", DNS fd12:3::5;"), "{told}");
     assert!(server.stderr().contains("DHCPINFORMATION-REQUEST(tap0)"), "{}", server.stderr());
     drop(server);
+}
+
+/// The link's router learns of DHCPv6 while the program runs.
+fn dhcpv6_is_asked_when_routers_say_so_later(setting: Setting) {
+    if skip_without_root("stateless DHCPv6") {
+        return;
+    }
+    let scene = Scene::new(setting);
+    let machine = machine(&scene);
+    let silent = "--dhcp-option=option6:dns-server";
+    let first = dnsmasq(&scene, &machine, &["--dhcp-range=fd12:3::,ra-only,64,3600", silent]);
+    let (_http, script) = serve(&machine);
+    let mut program = scene.run_in(&machine, &OPTIONS, "sh");
+    let script = format!("until {script}; do sleep 0.2; done");
+    let mut running = Running::start(program.args(["-c", &script]));
+    running.wait_for_text("no DNS; made of what routers advertise");
+    drop(first);
+    let servers = "--dhcp-option=tag:dhcpv6,option6:dns-server,[fd12:3::5]";
+    let second = dnsmasq(&scene, &machine, &["--dhcp-range=fd12:3::,ra-stateless,64,3600", silent, servers]);
+    let outcome = running.wait_within(std::time::Duration::from_secs(60));
+    assert_eq!(outcome.code(), 0, "{outcome}");
+    assert!(std::fs::read(scene.path("fetched")).expect("what was fetched") == Content::bytes(200_000, 5));
+    assert!(second.stderr().contains("DHCPINFORMATION-REQUEST(tap0)"), "{}", second.stderr());
 }
 
 fn both_families_at_once(setting: Setting) {
