@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use wireway_packet::Instant;
-use wireway_stack::{Cidr, Host, InterfaceId, RouteEntry};
+use wireway_stack::{Cidr, Host, InterfaceId, RouteEntry, RouteProtocol};
 
 use crate::message::Message;
 use crate::options::{FOREVER, is_host};
@@ -100,11 +100,10 @@ impl Lease {
         let routes = if self.routes.is_empty() { default.as_slice() } else { &self.routes };
         let source = Some(self.address.address);
         let entry = |&(destination, gateway): &(Cidr, Option<Ipv4Addr>)| RouteEntry {
-            destination,
             gateway: gateway.map(IpAddr::V4),
-            interface,
-            metric: 0,
             source,
+            protocol: RouteProtocol::DHCP,
+            ..RouteEntry::new(destination, interface)
         };
         routes.iter().map(entry).collect()
     }

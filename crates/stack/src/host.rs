@@ -9,9 +9,10 @@ use core::net::{IpAddr, Ipv6Addr};
 use wireway_packet::{Instant, Packet};
 use wireway_wire::{EtherType, EthernetHeader, MacAddr, Protocol};
 
-use crate::interface::{AddressInfo, Cidr, Interface, InterfaceInfo};
+use crate::interface::{AddressInfo, AddressOptions, Cidr, Interface, InterfaceInfo};
 use crate::net::{
-    GroupInfo, IcmpError, IcmpInbound, Inbound, IpHeader, LinkDestination, NeighbourInfo, Net, RouteEntry, is_special,
+    GroupInfo, IcmpError, IcmpInbound, Inbound, IpHeader, LinkDestination, NeighbourInfo, Net, RouteEntry,
+    RouteTowards, is_special,
 };
 use crate::raw::Raw;
 use crate::socket::SocketFamily;
@@ -249,7 +250,29 @@ impl Host {
         address: Cidr,
         probe: bool,
     ) -> crate::Result<()> {
-        self.net.claim(now, interface, address, probe)
+        self.net.claim(now, interface, address, AddressOptions { probe, ..AddressOptions::default() })
+    }
+
+    /// Adds an address to an interface as `options` say. EINVAL, ENODEV; ENOBUFS if there are too many.
+    pub fn add_address_with(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        address: Cidr,
+        options: AddressOptions,
+    ) -> crate::Result<()> {
+        self.net.claim(now, interface, address, options)
+    }
+
+    /// Gives an address that an interface has other lifetimes: `None` is for ever. EADDRNOTAVAIL, ENODEV.
+    pub fn set_lifetimes(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        address: Cidr,
+        lifetimes: Option<(Instant, Instant)>,
+    ) -> crate::Result<()> {
+        self.net.set_lifetimes(now, interface, address, lifetimes)
     }
 
     /// Removes an address from an interface. EADDRNOTAVAIL, ENODEV.
@@ -310,7 +333,7 @@ impl Host {
         self.net.add_link_local(now, interface)
     }
 
-    /// Adds a route. ENODEV, ENETDOWN (the interface is down), EINVAL, EEXIST (there is an equal one).
+    /// Adds a route. ENODEV, ENETDOWN (the interface is down), EINVAL, EEXIST (there is an equal one), ENOBUFS (there are too many).
     pub fn add_route(&mut self, route: RouteEntry) -> crate::Result<()> {
         self.net.add_route(route)
     }
@@ -318,6 +341,31 @@ impl Host {
     /// Removes a route. EINVAL if there is none equal to it.
     pub fn remove_route(&mut self, route: &RouteEntry) -> crate::Result<()> {
         self.net.remove_route(route)
+    }
+
+    /// Puts a route in the place of another to the same network with the same metric. EINVAL, ENODEV.
+    pub fn replace_route(&mut self, old: &RouteEntry, new: RouteEntry) -> crate::Result<()> {
+        self.net.replace_route(old, new)
+    }
+
+    /// Where a packet to `destination` would go, from a socket that is bound to `interface` if one is given. ENETUNREACH if nowhere,
+    /// EADDRNOTAVAIL without a source address, ENODEV.
+    pub fn route_towards(
+        &mut self,
+        destination: IpAddr,
+        interface: Option<InterfaceId>,
+    ) -> crate::Result<RouteTowards> {
+        self.net.route_towards(destination, interface)
+    }
+
+    /// The routes to exactly this network, in the order in which they are tried.
+    pub fn routes_to(&self, network: Cidr) -> &[RouteEntry] {
+        self.net.routes.to(network)
+    }
+
+    /// A number that is another one whenever interfaces, addresses or routes have changed.
+    pub fn revision(&self) -> u32 {
+        self.net.revision()
     }
 
     /// All routes, the longest prefix first.

@@ -7,6 +7,7 @@ use wireway_packet::{Instant, Packet, PacketQueue};
 use wireway_wire::{MacAddr, VlanProtocol};
 
 use crate::net::claim::Claims;
+use crate::net::given::Given;
 use crate::net::router::Routers;
 use crate::net::slaac::Slaac;
 use crate::{Error, Result};
@@ -187,6 +188,19 @@ pub enum AddressState {
     Deprecated,
 }
 
+/// How an address is to be taken into use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AddressOptions {
+    /// Probe an IPv4 address first (RFC 5227 §2.1.1).
+    pub probe: bool,
+    /// Do not probe an IPv6 address (RFC 4862 §5.4 has all probed).
+    pub no_dad: bool,
+    /// Make no route for its network.
+    pub no_route: bool,
+    /// Until when it is preferred and valid; `None` is for ever, and so is [`Instant::FAR_FUTURE`].
+    pub lifetimes: Option<(Instant, Instant)>,
+}
+
 /// An address of an interface as it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressInfo {
@@ -196,8 +210,13 @@ pub struct AddressInfo {
     pub state: AddressState,
     /// A temporary address of RFC 8981.
     pub temporary: bool,
-    /// Until when it is preferred and valid, if the host made it of an advertised prefix (RFC 4862 §5.5.4); [`Instant::FAR_FUTURE`] is for ever.
+    /// The host made it itself (RFC 4862), not its owner.
+    pub made: bool,
+    /// Until when it is preferred and valid, if it was given so, or the host made it of an advertised prefix (RFC 4862 §5.5.4);
+    /// [`Instant::FAR_FUTURE`] is for ever.
     pub lifetimes: Option<(Instant, Instant)>,
+    /// It was not to be probed, or has no route for its network.
+    pub options: AddressOptions,
 }
 
 /// Every link carries so many bytes whole (RFC 791).
@@ -227,6 +246,7 @@ pub(crate) struct Interface {
     pub link_local: bool,
     pub routers: Routers,
     pub slaac: Slaac,
+    pub given: Given,
     pub statistics: InterfaceStatistics,
     features: Features,
     queue: PacketQueue,
@@ -266,6 +286,7 @@ impl Interface {
             link_local: false,
             routers: Routers::default(),
             slaac: Slaac::default(),
+            given: Given::default(),
             statistics: InterfaceStatistics::default(),
             features: config.features,
             queue: PacketQueue::new(config.queue_limit),
@@ -320,19 +341,26 @@ impl Interface {
         let used = self.addresses.iter().map(|&cidr| (cidr, false));
         let all = used.chain(self.claims.tentative().map(|cidr| (cidr, true)));
         all.map(|(cidr, tentative)| {
-            let v6 = match cidr.address {
-                IpAddr::V6(address) => Some(address),
-                IpAddr::V4(_) => None,
-            };
-            let state = match v6 {
+            let state = match cidr.address {
                 _ if tentative => AddressState::Tentative,
-                Some(address) if self.slaac.is_deprecated(address) => AddressState::Deprecated,
+                address if self.is_deprecated(address) => AddressState::Deprecated,
                 _ => AddressState::Preferred,
             };
-            let temporary = v6.is_some_and(|address| self.slaac.is_temporary(address));
-            AddressInfo { cidr, state, temporary, lifetimes: v6.and_then(|address| self.slaac.lifetimes(address)) }
+            let made = match cidr.address {
+                IpAddr::V6(address) => self.slaac.lifetimes(address).map(|at| (at, self.slaac.is_temporary(address))),
+                IpAddr::V4(_) => None,
+            };
+            let options = self.given.options(cidr);
+            let lifetimes = made.map_or(options.lifetimes, |(lifetimes, _)| Some(lifetimes));
+            let temporary = made.is_some_and(|(_, temporary)| temporary);
+            AddressInfo { cidr, state, temporary, made: made.is_some(), lifetimes, options }
         })
         .collect()
+    }
+
+    /// Whether an address is one that new connections should not use (RFC 4862 §5.5.4).
+    pub fn is_deprecated(&self, address: IpAddr) -> bool {
+        matches!(address, IpAddr::V6(ip) if self.slaac.is_deprecated(ip)) || self.given.is_deprecated(address)
     }
 
     /// Takes it into use, or out of it.

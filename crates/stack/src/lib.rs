@@ -31,10 +31,12 @@ pub use error::{Error, Result};
 pub use event::{Event, Ready};
 pub use host::Host;
 pub use interface::{
-    AddressInfo, AddressState, Cidr, Features, InterfaceConfig, InterfaceId, InterfaceInfo, InterfaceStatistics,
-    Medium, Vlan,
+    AddressInfo, AddressOptions, AddressState, Cidr, Features, InterfaceConfig, InterfaceId, InterfaceInfo,
+    InterfaceStatistics, Medium, Vlan,
 };
-pub use net::{FilterMode, GroupInfo, NeighbourInfo, NeighbourState, RouteEntry};
+pub use net::{
+    FilterMode, GroupInfo, NeighbourInfo, NeighbourState, RouteEntry, RouteKind, RouteProtocol, RouteTowards,
+};
 pub use settings::Settings;
 pub use socket::options::MtuDiscover;
 pub use socket::{

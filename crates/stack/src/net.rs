@@ -11,6 +11,7 @@
 //! | `neighbour.rs` | the cache of next hops' MAC addresses, and packets that wait for one |
 //! | `ndp.rs` | neighbour discovery: what to answer and what to believe |
 //! | `router.rs`, `slaac.rs` | what routers of IPv6 advertise; addresses made from it |
+//! | `given.rs` | addresses that were given for a time |
 //! | `select.rs` | which source and which destination address to use |
 //! | `ipv4.rs`, `ipv6.rs`, `accepted.rs` | IPv4 and IPv6 in; which addresses are taken |
 //! | `output.rs`, `header.rs`, `template.rs` | both out, and `lo`; their headers; the short way out |
@@ -28,6 +29,7 @@ pub(crate) mod claim;
 mod ethernet;
 mod flow_label;
 mod fragment;
+pub(crate) mod given;
 pub(crate) mod group;
 mod header;
 mod icmp;
@@ -73,7 +75,7 @@ pub(crate) use header::IpHeader;
 pub(crate) use icmp_out::{Complaint, IcmpInbound, quote_again};
 pub(crate) use ipv6::is_special;
 pub use neighbour::{NeighbourInfo, NeighbourState};
-pub use route::RouteEntry;
+pub use route::{RouteEntry, RouteProtocol, RouteTowards};
 pub(crate) use template::Path;
 
 use accepted::AcceptedCache;
@@ -85,6 +87,9 @@ use neighbour::Neighbours;
 use path_mtu::PathMtus;
 use reassembly::Reassembly;
 use route::{DestinationCache, RoutingTable};
+
+/// Routes that a host's owner and programs may make, at most.
+const ROUTES: usize = 16_384;
 
 /// Layers 2 and 3.
 pub(crate) struct Net {
@@ -208,11 +213,14 @@ pub(crate) struct Route {
 
 /// What sort of destination a route leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RouteKind {
+pub enum RouteKind {
     /// The host itself, by `lo`.
     Local,
+    /// One other host.
     Unicast,
+    /// All hosts of a link.
     Broadcast,
+    /// A group.
     Multicast,
 }
 
@@ -306,6 +314,11 @@ impl Net {
         net
     }
 
+    /// Another number after every change of interfaces, addresses or routes.
+    pub fn revision(&self) -> u32 {
+        self.destinations.generation
+    }
+
     pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {
         self.interfaces.get(usize::from(id.0)).filter(|at| !at.gone)
     }
@@ -320,8 +333,30 @@ impl Net {
         !self.backlog.is_empty()
     }
 
-    /// Adds a route (see [`RouteEntry`]). ENODEV, ENETDOWN, EINVAL, EEXIST.
+    /// Adds a route (see [`RouteEntry`]). ENODEV, ENETDOWN, EINVAL, EEXIST; ENOBUFS if there are too many.
     pub fn add_route(&mut self, entry: RouteEntry) -> Result<()> {
+        self.check_route(&entry)?;
+        if self.routes.to(entry.destination).contains(&entry) {
+            return Err(Error::Exists);
+        }
+        if self.routes.len() >= ROUTES {
+            return Err(Error::NoBuffers);
+        }
+        self.routes.add(entry);
+        self.destinations.clear();
+        Ok(())
+    }
+
+    /// Puts a route in the place of another to the same network with the same metric. EINVAL, ENODEV, ENETDOWN.
+    pub fn replace_route(&mut self, old: &RouteEntry, new: RouteEntry) -> Result<()> {
+        self.check_route(&new)?;
+        let same = (old.destination.network(), old.destination.prefix_len, old.metric)
+            == (new.destination.network(), new.destination.prefix_len, new.metric);
+        self.destinations.clear();
+        if same && self.routes.replace(old, new) { Ok(()) } else { Err(Error::InvalidArgument) }
+    }
+
+    fn check_route(&self, entry: &RouteEntry) -> Result<()> {
         let up = self.interface(entry.interface).ok_or(Error::NoDevice)?.up;
         let one_family = entry.gateway.is_none_or(|g| g.is_ipv4() == entry.destination.address.is_ipv4());
         if !entry.destination.is_valid() || !one_family || entry.interface == InterfaceId::LOOPBACK {
@@ -330,11 +365,6 @@ impl Net {
         if !up {
             return Err(Error::NetworkDown);
         }
-        if self.routes.list().contains(&entry) {
-            return Err(Error::Exists);
-        }
-        self.routes.add(entry);
-        self.destinations.clear();
         Ok(())
     }
 

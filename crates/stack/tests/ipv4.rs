@@ -162,7 +162,7 @@ fn three() -> (Bench, [InterfaceId; 3]) {
 
 fn route(network: Ipv4Addr, len: u8, gateway: Option<Ipv4Addr>, interface: InterfaceId, metric: u32) -> RouteEntry {
     let gateway = gateway.map(Into::into);
-    RouteEntry { destination: cidr(network, len), gateway, interface, metric, source: None }
+    RouteEntry { gateway, metric, ..RouteEntry::new(cidr(network, len), interface) }
 }
 
 /// Sends a datagram and tells which interface asked for which neighbour, from which source.

@@ -561,14 +561,9 @@ fn a_thousand_connections_leave_nothing_behind() {
 fn a_transparent_listener_takes_every_address_and_port() {
     let mut net = wireway_lab::Network::new(1);
     let (mut a, ia) = host(1, 0, Settings::default(), 1500);
-    a.add_route(wireway_stack::RouteEntry {
-        destination: wireway_stack::Cidr { address: Ipv4Addr::UNSPECIFIED.into(), prefix_len: 0 },
-        gateway: Some(address(2)),
-        interface: ia,
-        source: None,
-        metric: 0,
-    })
-    .unwrap();
+    let default = wireway_stack::Cidr { address: Ipv4Addr::UNSPECIFIED.into(), prefix_len: 0 };
+    let route = wireway_stack::RouteEntry::new(default, ia);
+    a.add_route(wireway_stack::RouteEntry { gateway: Some(address(2)), ..route }).unwrap();
     let mut b = wireway_stack::Host::new(Settings::default(), [9; 32]);
     let mac = wireway_wire::MacAddr([2, 0, 0, 0, 0, 2]);
     let mut config = wireway_stack::InterfaceConfig::ethernet("eth0", mac, 1500);

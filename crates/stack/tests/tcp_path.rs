@@ -144,13 +144,8 @@ fn a_new_route_is_taken() {
     let mut talk = Talk::new();
     let interface = talk.b.interface;
     talk.set_neighbour(interface, 9, Some(OTHER_MAC));
-    let route = RouteEntry {
-        destination: Cidr { address: PEER.into(), prefix_len: 32 },
-        gateway: Some(address(9)),
-        interface,
-        metric: 0,
-        source: None,
-    };
+    let destination = Cidr { address: PEER.into(), prefix_len: 32 };
+    let route = RouteEntry { gateway: Some(address(9)), ..RouteEntry::new(destination, interface) };
     talk.b.host.add_route(route).unwrap();
     assert_eq!(talk.next(), Some(Below { mac: OTHER_MAC, ..USUAL }));
     assert_eq!(talk.next(), Some(Below { mac: OTHER_MAC, ..USUAL }));

@@ -173,7 +173,7 @@ fn default_route(interface: InterfaceId, gateway: IpAddr) -> RouteEntry {
         IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
     };
     let destination = Cidr { address, prefix_len: 0 };
-    RouteEntry { destination, gateway: Some(gateway), interface, metric: 0, source: None }
+    RouteEntry { gateway: Some(gateway), ..RouteEntry::new(destination, interface) }
 }
 
 /// A network socket of the kernel's that the program would inherit is a way past the stack.

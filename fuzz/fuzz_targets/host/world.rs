@@ -91,7 +91,7 @@ impl World {
             host.add_interface(Instant::ZERO, config).unwrap();
             let gateway = Some(IpAddr::V4(STATIONS[1 - i].ip));
             let destination = Cidr { address: Ipv4Addr::UNSPECIFIED.into(), prefix_len: 0 };
-            host.add_route(RouteEntry { destination, gateway, interface: ETH, metric: 0, source: None }).unwrap();
+            host.add_route(RouteEntry { gateway, ..RouteEntry::new(destination, ETH) }).unwrap();
             host
         });
         let mut world = World {

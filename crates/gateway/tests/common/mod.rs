@@ -102,7 +102,7 @@ fn host_with_interface(now: Instant, config: &GatewayConfig, features: Features,
         };
         let destination = Cidr { address, prefix_len: 0 };
         let gateway = Some(subnet.gateway);
-        host.add_route(RouteEntry { destination, gateway, interface, metric: 0, source: None })
+        host.add_route(RouteEntry { gateway, ..RouteEntry::new(destination, interface) })
             .expect("adds the default route");
     }
     host

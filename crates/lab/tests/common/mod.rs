@@ -107,7 +107,7 @@ impl World {
         victim.set_neighbour(Instant::ZERO, at, address(ATTACKER), Some(ATTACKER.mac)).unwrap();
         let default = Cidr { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix_len: 0 };
         let gateway = Some(address(ATTACKER));
-        victim.add_route(RouteEntry { destination: default, gateway, interface: at, metric: 0, source: None }).unwrap();
+        victim.add_route(RouteEntry { gateway, ..RouteEntry::new(default, at) }).unwrap();
         let (peer, peer_at) = host(PEER, MTU, Settings::default());
         let (victim, peer) = (net.add_host(victim), net.add_host(peer));
         let link = LinkConfig { rate: Some(100_000_000), delay: Duration::from_micros(500), ..LinkConfig::default() };

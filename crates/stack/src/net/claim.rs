@@ -17,7 +17,7 @@ use wireway_wire::{ArpPacket, MacAddr};
 use super::Net;
 use super::ipv6::MIN_MTU;
 use crate::counters::Counter;
-use crate::interface::Cidr;
+use crate::interface::{AddressOptions, Cidr};
 use crate::timer::{Timer, TimerKey};
 use crate::{Error, InterfaceId, Result};
 
@@ -31,6 +31,9 @@ const ANNOUNCE_WAIT: Duration = Duration::from_secs(2);
 const ANNOUNCE_NUM: u8 = 2;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Addresses that an interface may have, at most.
+const ADDRESSES: usize = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -82,7 +85,8 @@ fn is_of_one_host(address: Ipv6Addr) -> bool {
 
 impl Net {
     /// Starts to use an address, after probing if `probe` says so; an IPv6 address always is probed, if the settings have it so.
-    pub fn claim(&mut self, now: Instant, interface: InterfaceId, cidr: Cidr, probe: bool) -> Result<()> {
+    /// ENOBUFS if the interface has too many.
+    pub fn claim(&mut self, now: Instant, interface: InterfaceId, cidr: Cidr, options: AddressOptions) -> Result<()> {
         if !cidr.is_valid() {
             return Err(Error::InvalidArgument);
         }
@@ -92,11 +96,13 @@ impl Net {
             IpAddr::V6(_) if at.mtu < u32::from(MIN_MTU) || at.mac().is_none() => return Err(Error::InvalidArgument),
             // Claimed already: nothing is to be done.
             IpAddr::V6(_) if at.claims.has(cidr.address) => return Ok(()),
-            IpAddr::V6(_) if self.settings.ipv6_dad_transmits > 0 => State::Probing(0),
-            IpAddr::V4(_) if probe => State::Probing(0),
+            _ if at.claims.claims.len() >= ADDRESSES => return Err(Error::NoBuffers),
+            IpAddr::V6(_) if self.settings.ipv6_dad_transmits > 0 && !options.no_dad => State::Probing(0),
+            IpAddr::V4(_) if options.probe => State::Probing(0),
             IpAddr::V4(_) if self.settings.arp_notify => State::Announcing(0),
             _ => State::Settled,
         };
+        self.give(now, interface, cidr, options);
         if !matches!(state, State::Probing(_)) {
             self.take_into_use(now, interface, cidr);
         }
@@ -134,6 +140,7 @@ impl Net {
             at.claims.departed.push(address);
             self.arm_claims(interface);
         }
+        self.forget_given(interface, cidr);
         if self.remove_address(interface, cidr) || claimed { Ok(()) } else { Err(Error::AddressNotAvailable) }
     }
 

@@ -13,7 +13,7 @@ use wireway_wire::MacAddr;
 use super::Net;
 use super::ipv6::MIN_MTU;
 use crate::counters::DropReason;
-use crate::interface::{Cidr, Interface, LOOPBACK_MTU, Medium, SMALLEST_MTU, Vlan};
+use crate::interface::{AddressOptions, Cidr, Interface, LOOPBACK_MTU, Medium, SMALLEST_MTU, Vlan};
 use crate::{Error, InterfaceConfig, InterfaceId, Result};
 
 /// VLANs within each other (Linux's MAX_NEST_DEV).
@@ -32,7 +32,7 @@ impl Net {
         }
         self.set_up(now, id, true)?;
         for &cidr in &config.addresses {
-            self.claim(now, id, cidr, config.probe)?;
+            self.claim(now, id, cidr, AddressOptions { probe: config.probe, ..AddressOptions::default() })?;
         }
         Ok(id)
     }

@@ -30,6 +30,54 @@ pub struct RouteEntry {
     pub metric: u32,
     /// The source address to prefer.
     pub source: Option<IpAddr>,
+    /// Bytes of the longest packet that goes this way whole, if that is less than the interface's MTU.
+    pub mtu: Option<u16>,
+    /// Who made it.
+    pub protocol: RouteProtocol,
+}
+
+impl RouteEntry {
+    /// To a network on an interface's link, made by the owner of the host; the rest is for the caller to fill in.
+    pub fn new(destination: Cidr, interface: InterfaceId) -> RouteEntry {
+        let protocol = RouteProtocol::STATIC;
+        RouteEntry { destination, gateway: None, interface, metric: 0, source: None, mtu: None, protocol }
+    }
+}
+
+/// Who made a route (Linux's rtm_protocol): for people to see, it changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteProtocol(pub u8);
+
+impl RouteProtocol {
+    /// A redirect of ICMP's.
+    pub const REDIRECT: RouteProtocol = RouteProtocol(1);
+    /// The host, for one of its addresses.
+    pub const KERNEL: RouteProtocol = RouteProtocol(2);
+    /// A program that says no more.
+    pub const BOOT: RouteProtocol = RouteProtocol(3);
+    /// The owner.
+    pub const STATIC: RouteProtocol = RouteProtocol(4);
+    /// A router's advertisement.
+    pub const RA: RouteProtocol = RouteProtocol(9);
+    /// A lease.
+    pub const DHCP: RouteProtocol = RouteProtocol(16);
+}
+
+/// Where a packet to a destination would go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteTowards {
+    /// By which interface: `lo` for the host's own addresses.
+    pub interface: InterfaceId,
+    /// The next hop, if it is not the destination itself.
+    pub gateway: Option<IpAddr>,
+    /// The source address of a socket that has none.
+    pub source: IpAddr,
+    /// Bytes of the longest packet, as far as it is known.
+    pub mtu: u16,
+    /// Whether to the host itself, one other host, or several.
+    pub kind: RouteKind,
+    /// The route of the table that was taken, if it was one.
+    pub entry: Option<RouteEntry>,
 }
 
 /// The routing table: a hash table a prefix length.
@@ -37,11 +85,12 @@ pub(crate) struct RoutingTable {
     entries: Map<(IpAddr, u8), SmallVec<[RouteEntry; 1]>>,
     /// How many prefixes of each length there are, longest first when searched; one row a family.
     lengths: [[u32; 129]; 2],
+    count: usize,
 }
 
 impl RoutingTable {
     pub fn new(rng: &mut Rng) -> RoutingTable {
-        RoutingTable { entries: rng.map(), lengths: [[0; 129]; 2] }
+        RoutingTable { entries: rng.map(), lengths: [[0; 129]; 2], count: 0 }
     }
 
     pub fn add(&mut self, entry: RouteEntry) {
@@ -50,8 +99,30 @@ impl RoutingTable {
         if entries.is_empty() {
             self.lengths[usize::from(entry.destination.address.is_ipv6())][usize::from(prefix_len)] += 1;
         }
+        self.count += 1;
         let at = entries.partition_point(|old| old.metric <= entry.metric);
         entries.insert(at, entry);
+    }
+
+    /// Puts a route in the place of one with the same destination; whether there was one.
+    pub fn replace(&mut self, old: &RouteEntry, new: RouteEntry) -> bool {
+        let entries = self.entries.get_mut(&(old.destination.network(), old.destination.prefix_len));
+        let Some(place) = entries.and_then(|entries| entries.iter_mut().find(|entry| *entry == old)) else {
+            return false;
+        };
+        *place = new;
+        true
+    }
+
+    /// The routes to exactly this network, in the order in which they are tried.
+    pub fn to(&self, destination: Cidr) -> &[RouteEntry] {
+        let entries = self.entries.get(&(destination.network(), destination.prefix_len));
+        entries.map(|entries| &entries[..]).unwrap_or_default()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count
     }
 
     /// Removes the first route that `matches`; whether there was one.
@@ -60,6 +131,7 @@ impl RoutingTable {
         let Some(entries) = self.entries.get_mut(&key) else { return false };
         let Some(at) = entries.iter().position(matches) else { return false };
         entries.remove(at);
+        self.count -= 1;
         if entries.is_empty() {
             self.entries.remove(&key);
             self.lengths[usize::from(destination.address.is_ipv6())][usize::from(destination.prefix_len)] -= 1;
@@ -76,8 +148,7 @@ impl RoutingTable {
 
     /// Whether the network is known to be on the link of an interface.
     fn has(&self, destination: Cidr, interface: InterfaceId) -> bool {
-        let entries = self.entries.get(&(destination.network(), destination.prefix_len));
-        entries.is_some_and(|entries| entries.iter().any(|e| e.interface == interface && e.gateway.is_none()))
+        self.to(destination).iter().any(|e| e.interface == interface && e.gateway.is_none())
     }
 
     pub fn lookup(&self, destination: IpAddr, interface: Option<InterfaceId>) -> Option<&RouteEntry> {
@@ -145,6 +216,14 @@ impl DestinationCache {
     }
 }
 
+/// What the routes say of a destination.
+struct FirstHop {
+    interface: InterfaceId,
+    gateway: Option<IpAddr>,
+    source: Option<IpAddr>,
+    mtu: Option<u16>,
+}
+
 impl Net {
     /// The destination's entry in the cache, looked up if need be.
     pub(super) fn destination(&mut self, address: IpAddr, interface: Option<InterfaceId>) -> Result<&mut Destination> {
@@ -175,33 +254,36 @@ impl Net {
     }
 
     /// The interface, gateway and source address that the routes give for a destination.
-    fn first_hop(
-        &self,
-        destination: IpAddr,
-        constraint: Option<InterfaceId>,
-    ) -> Result<(InterfaceId, Option<IpAddr>, Option<IpAddr>)> {
+    fn first_hop(&self, destination: IpAddr, constraint: Option<InterfaceId>) -> Result<FirstHop> {
         let found = self.routes.lookup(destination, constraint);
+        let by = |entry: &RouteEntry| FirstHop {
+            interface: entry.interface,
+            gateway: entry.gateway,
+            source: entry.source,
+            mtu: entry.mtu,
+        };
+        let on_link = |interface| FirstHop { interface, gateway: None, source: None, mtu: None };
         Ok(match (found, constraint) {
             // Groups of IPv6 are on the first link, unless a route says better than the default one (Linux has a route ff00::/8 for each).
             (found, None) if destination.is_multicast() && destination.is_ipv6() => {
                 match found.filter(|entry| entry.destination.prefix_len >= 8) {
-                    Some(entry) => (entry.interface, entry.gateway, entry.source),
+                    Some(entry) => by(entry),
                     None => {
                         let first = self.interfaces.iter().find(|at| at.station.is_some());
-                        (first.ok_or(Error::NetworkUnreachable)?.id, None, None)
+                        on_link(first.ok_or(Error::NetworkUnreachable)?.id)
                     }
                 }
             }
-            (Some(entry), _) => (entry.interface, entry.gateway, entry.source),
+            (Some(entry), _) => by(entry),
             // Bound to a device without a route: the destination is taken to be on its link, as Linux does.
-            (None, Some(interface)) if self.interface(interface).is_some_and(|at| at.up) => (interface, None, None),
+            (None, Some(interface)) if self.interface(interface).is_some_and(|at| at.up) => on_link(interface),
             (None, _) => return Err(Error::NetworkUnreachable),
         })
     }
 
     /// By which interface packets to a group would leave: where to join it. Needs no address there.
     pub fn interface_towards(&self, group: IpAddr) -> Option<InterfaceId> {
-        self.first_hop(group, None).ok().map(|(interface, _, _)| interface)
+        self.first_hop(group, None).ok().map(|hop| hop.interface)
     }
 
     fn look_up(&self, destination: IpAddr, constraint: Option<InterfaceId>) -> Result<(Route, IpAddr)> {
@@ -211,14 +293,14 @@ impl Net {
                 IpAddr::V4(ip) if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
                 other => other,
             };
-            return Ok((self.route_by(InterfaceId::LOOPBACK, source, RouteKind::Local)?, destination));
+            return Ok((self.route_by(InterfaceId::LOOPBACK, source, RouteKind::Local, None)?, destination));
         }
         let kind = match destination {
             ip if ip.is_multicast() => RouteKind::Multicast,
             _ if self.is_broadcast(destination) => RouteKind::Broadcast,
             _ => RouteKind::Unicast,
         };
-        let (interface, gateway, preferred) = self.first_hop(destination, constraint)?;
+        let FirstHop { interface, gateway, source: preferred, mtu } = self.first_hop(destination, constraint)?;
         if interface == InterfaceId::LOOPBACK && kind != RouteKind::Multicast {
             return Err(Error::NetworkUnreachable);
         }
@@ -235,12 +317,23 @@ impl Net {
                 preferred.or_else(selected).ok_or(Error::AddressNotAvailable)?
             }
         };
-        Ok((self.route_by(interface, source, kind)?, next_hop))
+        Ok((self.route_by(interface, source, kind, mtu)?, next_hop))
     }
 
-    fn route_by(&self, interface: InterfaceId, source: IpAddr, kind: RouteKind) -> Result<Route> {
-        let mtu = self.interfaces.get(usize::from(interface.0)).ok_or(Error::NoDevice)?.ip_mtu(source.is_ipv6());
-        Ok(Route { interface, source, mtu, interface_mtu: mtu, kind })
+    fn route_by(&self, interface: InterfaceId, source: IpAddr, kind: RouteKind, mtu: Option<u16>) -> Result<Route> {
+        let link = self.interfaces.get(usize::from(interface.0)).ok_or(Error::NoDevice)?;
+        let interface_mtu = link.ip_mtu(source.is_ipv6());
+        Ok(Route { interface, source, mtu: interface_mtu.min(mtu.unwrap_or(u16::MAX)), interface_mtu, kind })
+    }
+
+    /// Where a packet would go, for people to see. Errors as [`Net::route`].
+    pub fn route_towards(&mut self, destination: IpAddr, interface: Option<InterfaceId>) -> Result<RouteTowards> {
+        let found = self.destination(destination, interface)?;
+        let (Route { interface: by, source, mtu, kind, .. }, next_hop) = (found.route, found.next_hop);
+        let of_table = |entry: &&RouteEntry| kind != RouteKind::Local && entry.interface == by;
+        let entry = self.routes.lookup(destination, interface).filter(of_table).copied();
+        let gateway = Some(next_hop).filter(|&hop| hop != destination);
+        Ok(RouteTowards { interface: by, gateway, source, mtu, kind, entry })
     }
 
     /// Where a packet to `destination` would go. ENETUNREACH if nowhere, ENODEV if `interface` is none.
@@ -320,13 +413,9 @@ impl Net {
         let Some(at) = self.interfaces.get(usize::from(interface.0)) else { return };
         // Of addresses made by RFC 4862 the routers say what is on the link (RFC 5942 §4); of static ones their prefix does.
         let connected = interface != InterfaceId::LOOPBACK && !at.slaac.has_global(cidr.address);
-        if connected {
-            // Of several IPv6 addresses in one prefix the rules choose (`select.rs`).
-            let source = cidr.address.is_ipv4().then_some(cidr.address);
-            let entry = RouteEntry { destination: cidr, gateway: None, interface, metric: 0, source };
-            if source.is_some() || !self.routes.has(cidr, interface) {
-                self.routes.add(entry);
-            }
+        // The first IPv4 address in a network is the source there; of several IPv6 ones the rules choose (`select.rs`).
+        if connected && has_network(&cidr) && !at.given.has_no_route(cidr) && !self.routes.has(cidr, interface) {
+            self.routes.add(connected_route(cidr, interface));
         }
     }
 
@@ -335,16 +424,20 @@ impl Net {
         if let Some(broadcast) = cidr.broadcast() {
             release(&mut self.broadcasts, broadcast);
         }
-        let source = cidr.address.is_ipv4().then_some(cidr.address);
-        let others = self.interface(interface).is_some_and(|at| {
-            cidr.address.is_ipv6()
-                && at
-                    .addresses
-                    .iter()
-                    .any(|a| *a != cidr && (a.network(), a.prefix_len) == (cidr.network(), cidr.prefix_len))
+        self.routes.remove(cidr, |e| *e == connected_route(cidr, interface));
+    }
+
+    /// An address was removed: the next one in its network takes its place (Linux's promote_secondaries).
+    fn promote_address(&mut self, interface: InterfaceId, gone: Cidr) {
+        let next = self.interface(interface).and_then(|at| {
+            let fits = |next: &&Cidr| {
+                is_beside(next, &gone) && !at.slaac.has_global(next.address) && !at.given.has_no_route(**next)
+            };
+            at.addresses.iter().find(fits).copied()
         });
-        if !others {
-            self.routes.remove(cidr, |e| e.interface == interface && e.gateway.is_none() && e.source == source);
+        let next = next.filter(|next| interface != InterfaceId::LOOPBACK && has_network(next));
+        if let Some(next) = next.filter(|&next| !self.routes.has(next, interface)) {
+            self.routes.add(connected_route(next, interface));
         }
     }
 
@@ -357,10 +450,31 @@ impl Net {
         release(&mut self.local_addresses, cidr.address);
         if up {
             self.disconnect_address(interface, cidr);
+            self.promote_address(interface, cidr);
         }
         self.destinations.clear();
         true
     }
+}
+
+/// Whether two addresses are in one network.
+fn is_beside(one: &Cidr, other: &Cidr) -> bool {
+    (one.prefix_len, one.network()) == (other.prefix_len, other.network())
+}
+
+/// Whether more than itself is on the link because of an address (Linux's fib_add_ifaddr).
+fn has_network(cidr: &Cidr) -> bool {
+    match cidr.network() {
+        IpAddr::V4(network) => cidr.prefix_len < 32 && network.octets()[0] != 0 && !network.is_multicast(),
+        IpAddr::V6(_) => true,
+    }
+}
+
+/// The route to the network of an address.
+fn connected_route(cidr: Cidr, interface: InterfaceId) -> RouteEntry {
+    let source = cidr.address.is_ipv4().then_some(cidr.address);
+    let destination = Cidr { address: cidr.network(), ..cidr };
+    RouteEntry { source, protocol: RouteProtocol::KERNEL, ..RouteEntry::new(destination, interface) }
 }
 
 fn release<K: core::hash::Hash + Eq>(counts: &mut Map<K, u32>, key: K) {

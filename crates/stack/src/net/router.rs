@@ -13,7 +13,7 @@ use wireway_wire::ndp_options::FOREVER;
 use wireway_wire::{NdpOption, NdpOptions, Redirect, RouterAdvertisementFields, RouterPreference};
 
 use super::ipv6::MIN_MTU;
-use super::{Net, RouteEntry};
+use super::{Net, RouteEntry, RouteProtocol};
 use crate::InterfaceId;
 use crate::interface::Cidr;
 use crate::timer::{Timer, TimerKey};
@@ -160,7 +160,7 @@ impl Net {
 
     pub(super) fn arm_autoconf(&mut self, interface: InterfaceId) {
         let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
-        match [at.routers.next_at(), at.slaac.next_at()].into_iter().flatten().min() {
+        match [at.routers.next_at(), at.slaac.next_at(), at.given.next_at()].into_iter().flatten().min() {
             Some(next) => self.timers.arm(&mut at.routers.timer, next, TimerKey::Autoconf { interface: interface.0 }),
             None => self.timers.disarm(&mut at.routers.timer),
         }
@@ -181,6 +181,7 @@ impl Net {
             self.send_router_solicitation(now, interface);
         }
         self.expire_addresses(now, interface);
+        self.expire_given(now, interface);
         self.arm_autoconf(interface);
     }
 
@@ -275,11 +276,10 @@ impl Net {
         }
         self.neighbour_is_router(interface, router.into());
         let by_router = |destination, metric| RouteEntry {
-            destination,
             gateway: Some(router.into()),
-            interface,
             metric,
-            source: None,
+            protocol: RouteProtocol::RA,
+            ..RouteEntry::new(destination, interface)
         };
         let everywhere = Cidr { address: Ipv6Addr::UNSPECIFIED.into(), prefix_len: 0 };
         let metric = metric_of(fields.preference);
@@ -289,8 +289,8 @@ impl Net {
                 NdpOption::Prefix(prefix) => {
                     let network = Cidr { address: prefix.prefix().into(), prefix_len: prefix.prefix_len() };
                     if prefix.on_link() && prefix.prefix_len() > 0 && is_of_hosts(prefix.prefix()) {
-                        let metric = PREFIX_METRIC;
-                        let entry = RouteEntry { destination: network, gateway: None, interface, metric, source: None };
+                        let (metric, protocol) = (PREFIX_METRIC, RouteProtocol::KERNEL);
+                        let entry = RouteEntry { metric, protocol, ..RouteEntry::new(network, interface) };
                         self.learn_route(now, entry, end_of(now, prefix.valid()), false);
                     }
                     if prefix.autonomous() {
@@ -358,7 +358,8 @@ impl Net {
         // An earlier word about this destination no longer holds.
         self.forget_routes(interface, |learnt| learnt.redirect && learnt.entry.destination == network);
         let gateway = (!on_link).then_some(IpAddr::V6(target));
-        let entry = RouteEntry { destination: network, gateway, interface, metric: PREFIX_METRIC, source: None };
+        let (metric, protocol) = (PREFIX_METRIC, RouteProtocol::REDIRECT);
+        let entry = RouteEntry { gateway, metric, protocol, ..RouteEntry::new(network, interface) };
         self.learn_route(now, entry, now + REDIRECT_TIME, true);
         self.arm_autoconf(interface);
         true

@@ -120,7 +120,7 @@ impl Net {
                 .map(|(address, prefix_len)| Candidate {
                     address,
                     prefix_len,
-                    deprecated: at.slaac.is_deprecated(address),
+                    deprecated: at.is_deprecated(address.into()),
                     temporary: at.slaac.is_temporary(address),
                     outgoing,
                 })
@@ -148,7 +148,7 @@ impl Net {
             let (source_scope, source_label, common, deprecated) = match source {
                 Some((interface, source)) => {
                     let at = self.interface(interface);
-                    let deprecated = at.is_some_and(|at| at.slaac.is_deprecated(source));
+                    let deprecated = at.is_some_and(|at| at.is_deprecated(source.into()));
                     // Rule 9 means nothing for IPv4, whose prefixes tell little of the way.
                     let common = if address.is_ipv6() { common_prefix(source, destination).min(64) } else { 0 };
                     (scope(source), policy(source).1, common, deprecated)

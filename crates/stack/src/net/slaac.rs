@@ -14,7 +14,7 @@ use wireway_wire::PrefixInformation;
 use super::Net;
 use super::router::end_of;
 use crate::InterfaceId;
-use crate::interface::Cidr;
+use crate::interface::{AddressOptions, Cidr};
 
 /// Prefixes that addresses are made of, at most.
 const PREFIXES: usize = 16;
@@ -169,7 +169,7 @@ impl Net {
 
     fn claim_made(&mut self, now: Instant, interface: InterfaceId, address: Ipv6Addr) {
         let cidr = Cidr { address: address.into(), prefix_len: PREFIX_LEN };
-        if self.claim(now, interface, cidr, true).is_err()
+        if self.claim(now, interface, cidr, AddressOptions::default()).is_err()
             && let Some(at) = self.interfaces.get_mut(usize::from(interface.0))
         {
             at.slaac.made.retain(|made| made.address != address);
