@@ -351,7 +351,7 @@ fn is_deep(socket: &Socket) -> bool {
 
 fn next_letter(socket: &mut Socket, cx: &mut Context<'_>) -> Option<Letter> {
     match &mut socket.body {
-        Body::Netlink(n) => n.answers.pop_front(),
+        Body::Netlink(n) => n.next(),
         _ => from_host(socket, cx),
     }
 }

@@ -7,7 +7,7 @@
 //! - notifications and what they point to: `notify.rs`, `process.rs`, `msghdr.rs`, `sockaddr.rs`, `group_values.rs`
 //! - the service: `service.rs`, over `world.rs` (sockets, parked calls) and `socket.rs`
 //! - a call: `calls/`, one file for each family
-//! - a socket's pair: `stream.rs`, `listener.rs`, `datagram.rs`, `netlink.rs`; tricks they share: `prefill.rs`, `alive.rs`
+//! - a socket's pair: `stream.rs`, `listener.rs`, `datagram.rs`, `netlink.rs` (what it is asked: `rtnetlink/`); tricks they share: `prefill.rs`, `alive.rs`
 //! - the program's own AF_UNIX sockets: `local.rs`
 //! - all `unsafe`: `sys.rs`
 
@@ -27,6 +27,7 @@ mod netlink;
 pub mod notify;
 mod prefill;
 pub mod process;
+pub mod rtnetlink;
 mod service;
 pub mod signals;
 pub mod sockaddr;

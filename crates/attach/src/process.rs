@@ -159,6 +159,12 @@ impl Memory {
     }
 }
 
+/// The user a thread runs as; root, if it is not to be looked into.
+pub fn user(thread: u32) -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(format!("/proc/{thread}")).map_or(0, |about| about.uid())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -165,6 +165,14 @@ impl Sockets {
         Ok(pair.theirs)
     }
 
+    /// Sockets that tell of changes.
+    pub(crate) fn netlink(&mut self) -> impl Iterator<Item = (Key, &mut Netlink)> {
+        self.slab.iter_mut().filter_map(|(key, socket)| match &mut socket.body {
+            Body::Netlink(netlink) => Some((key, netlink)),
+            _ => None,
+        })
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slab.len()
     }

@@ -19,6 +19,7 @@ use crate::datagram;
 use crate::local::Local;
 use crate::prefill::Prefill;
 use crate::process::Processes;
+use crate::rtnetlink::Watch;
 use crate::socket::{Body, Key, Socket, Sockets};
 use crate::stream::{self, Phase, Verdict};
 use crate::sys;
@@ -57,6 +58,8 @@ pub(crate) struct World {
     ask_alive: bool,
     /// Connections that the program closed and the host still has to finish.
     closing: Vec<SocketId>,
+    /// What members of netlink's groups know, if there are any.
+    watch: Option<Watch>,
 }
 
 impl World {
@@ -74,6 +77,7 @@ impl World {
             runnable: Vec::new(),
             ask_alive: false,
             closing: Vec::new(),
+            watch: None,
         })
     }
 
@@ -206,6 +210,28 @@ impl World {
         }
     }
 
+    /// A netlink socket has joined groups, or left them.
+    pub(crate) fn groups_changed(&mut self, cx: &Context<'_>) {
+        let listened = self.sockets.netlink().any(|(_, netlink)| netlink.groups != 0);
+        if !listened {
+            self.watch = None;
+        } else if self.watch.is_none() {
+            self.watch = Some(Watch::new(cx.host, cx.now));
+        }
+    }
+
+    /// Tells members of netlink's groups what has changed.
+    fn tell_changes(&mut self, cx: &Context<'_>) {
+        let Some(watch) = &mut self.watch else { return };
+        for (group, notice) in watch.changes(cx.host, cx.now) {
+            for (key, netlink) in self.sockets.netlink() {
+                netlink.tell(group, &notice);
+                self.runnable.push(key);
+            }
+        }
+        self.runnable.dedup();
+    }
+
     /// Runs a socket's pump in this turn.
     pub(crate) fn run_soon(&mut self, key: Key) {
         self.runnable.push(key);
@@ -274,6 +300,9 @@ impl World {
     /// The program has closed a socket.
     fn closed(&mut self, cx: &mut Context<'_>, key: Key, reset: bool) {
         let Some(socket) = self.sockets.remove(cx, key) else { return };
+        if matches!(socket.body, Body::Netlink(_)) {
+            self.groups_changed(cx);
+        }
         for thread in socket.waiting {
             if let Some(call) = self.unpark(thread) {
                 let _ = call.notification.fail(Errno::BADF);
@@ -335,6 +364,7 @@ impl World {
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+        self.tell_changes(cx);
         for key in std::mem::take(&mut self.runnable) {
             self.touched(cx, key, false);
         }

@@ -134,7 +134,7 @@ fn send(
         Body::Netlink(_) => {
             let data = msghdr::gather(call.memory(), &message.vectors)?;
             if let Body::Netlink(netlink) = &mut socket_at(w, key)?.body {
-                netlink.ask(&data, cx.host);
+                netlink.ask(cx, &data);
             }
             w.run_soon(key);
             Ok(Sent::Bytes(data.len()))

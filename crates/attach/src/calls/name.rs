@@ -16,7 +16,9 @@ pub(super) fn bind(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Resu
     let family = sockaddr::family(&raw).ok_or(Errno::INVAL)?;
     let socket = socket_at(w, key)?;
     if let Body::Netlink(netlink) = &mut socket.body {
-        return Ok(Outcome::Done(netlink.bind(&raw).map(|()| 0)));
+        netlink.bind(&raw)?;
+        w.groups_changed(cx);
+        return Ok(Outcome::Done(Ok(0)));
     }
     let id = socket.id.ok_or(Errno::INVAL)?;
     let address = match family {

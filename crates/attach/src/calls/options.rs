@@ -51,6 +51,7 @@ pub(super) fn set(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Resul
         return Err(Errno::NOPROTOOPT);
     }
     if local_option(w, key, level, name, &value)? {
+        w.groups_changed(cx);
         return Ok(Outcome::Done(Ok(0)));
     }
     let id = socket_at(w, key)?.id.ok_or(Errno::NOPROTOOPT)?;

@@ -42,7 +42,7 @@ pub(super) fn socket(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Re
     let body = match wanted {
         Some(Kind::Stream) => Body::Stream(Stream::new(Phase::Fresh)),
         Some(kind) => Body::Datagrams(Datagrams::new(kind)),
-        None => Body::Netlink(Netlink::new(call.thread())),
+        None => Body::Netlink(Netlink::new(call.thread(), crate::process::user(call.thread()))),
     };
     if !matches!(body, Body::Stream(_)) {
         sys::set_option(&pair.ours, libc::SOL_SOCKET, libc::SO_PASSCRED, &1i32.to_ne_bytes())?;
