@@ -42,12 +42,13 @@ pub(crate) fn mac(link: &InterfaceInfo<'_>) -> [u8; 6] {
 
 /// IFF_*
 pub(crate) fn flags(link: &InterfaceInfo<'_>) -> u32 {
-    UP | RUNNING | LOWER_UP | if is_loopback(link) { LOOPBACK } else { BROADCAST | MULTICAST }
+    let state = if link.up { UP | RUNNING | LOWER_UP } else { 0 };
+    state | if is_loopback(link) { LOOPBACK } else { BROADCAST | MULTICAST }
 }
 
 /// Packets its transmit queue holds.
 pub(crate) fn queue(link: &InterfaceInfo<'_>) -> u32 {
-    if is_loopback(link) { 1000 } else { u32::try_from(link.queue_limit).unwrap_or(u32::MAX) }
+    if is_loopback(link) || link.vlan.is_some() { 1000 } else { u32::try_from(link.queue_limit).unwrap_or(u32::MAX) }
 }
 
 /// Its first IPv4 address with the prefix.

@@ -8,6 +8,7 @@
 
 mod address;
 mod link;
+pub(crate) mod link_change;
 mod lookup;
 mod neighbour;
 mod notice;
@@ -44,8 +45,8 @@ pub struct Caller {
 
 /// An error as an answer: its number, and what `ip` shows of it.
 #[derive(Debug)]
-struct Refusal {
-    errno: Errno,
+pub(crate) struct Refusal {
+    pub errno: Errno,
     text: Option<&'static str>,
 }
 
@@ -121,8 +122,8 @@ fn carry_out(
     request: &Request<'_>,
 ) -> Result<Option<RouteNetlinkMessage>, Refusal> {
     match request.kind {
-        libc::RTM_NEWLINK | libc::RTM_SETLINK => link::set(host, now, request)?,
-        libc::RTM_DELLINK => link::delete(host, now, request)?,
+        libc::RTM_NEWLINK | libc::RTM_SETLINK => link_change::set(host, now, request)?,
+        libc::RTM_DELLINK => link_change::delete(host, now, request)?,
         libc::RTM_GETLINK => return link::one(host, request).map(Some),
         libc::RTM_NEWADDR => address::add(host, now, request)?,
         libc::RTM_DELADDR => address::delete(host, now, request)?,

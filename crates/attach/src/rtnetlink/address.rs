@@ -32,13 +32,16 @@ const FOREVER: u32 = u32::MAX;
 const FIXED: usize = 8;
 
 pub(super) fn all(host: &Host, now: Instant, family: u8) -> Vec<RouteNetlinkMessage> {
-    let of_link = |link: InterfaceInfo<'_>| {
+    let mut messages = [Vec::new(), Vec::new()];
+    for link in host.interfaces() {
         let known = host.addresses(link.id);
-        let wanted = known.iter().enumerate().filter(|(_, info)| is_of(family, info.cidr.address));
-        let first = |(place, info): (usize, &AddressInfo)| is_first(known.get(..place).unwrap_or_default(), info.cidr);
-        wanted.map(|(place, info)| message(&link, now, info, first((place, info)))).collect::<Vec<_>>()
-    };
-    host.interfaces().flat_map(of_link).collect()
+        for (place, info) in known.iter().enumerate().filter(|(_, info)| is_of(family, info.cidr.address)) {
+            let first = is_first(known.get(..place).unwrap_or_default(), info.cidr);
+            messages[usize::from(info.cidr.address.is_ipv6())].push(message(&link, now, info, first));
+        }
+    }
+    // IPv4's come first, of whatever link.
+    messages.into_iter().flatten().collect()
 }
 
 /// Whether none of the addresses before this one is in its network.

@@ -1,21 +1,23 @@
-//! Links: `ip link`.
+//! Links as they are told of: `ip link show`.
 
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, State, Stats64};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkMode, State,
+    Stats64, VlanFlags, VlanProtocol as Tag,
+};
 use rustix::io::Errno;
-use wireway_packet::Instant;
-use wireway_stack::{Host, InterfaceInfo, InterfaceStatistics};
+use wireway_stack::{Host, InterfaceInfo, InterfaceStatistics, Vlan};
+use wireway_wire::VlanProtocol;
 
 use super::Refusal;
 use super::request::{Attributes, Request, word};
 use crate::links;
 
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
+pub(super) const IFLA_IFNAME: u16 = 3;
 const IFLA_ALT_IFNAME: u16 = 53;
 
 /// Bytes of `struct ifinfomsg`: family, padding, type, index, flags, which flags to change.
-const FIXED: usize = 16;
+pub(super) const FIXED: usize = 16;
 
 pub(super) fn all(host: &Host) -> Vec<RouteNetlinkMessage> {
     host.interfaces().map(|link| message(&link)).collect()
@@ -26,7 +28,11 @@ pub(super) fn one(host: &Host, request: &Request<'_>) -> Result<RouteNetlinkMess
 }
 
 /// The link with the index in a request, or with its name.
-fn named<'a>(host: &'a Host, fixed: &[u8; FIXED], attributes: &Attributes<'_>) -> Result<InterfaceInfo<'a>, Refusal> {
+pub(super) fn named<'a>(
+    host: &'a Host,
+    fixed: &[u8; FIXED],
+    attributes: &Attributes<'_>,
+) -> Result<InterfaceInfo<'a>, Refusal> {
     let name = attributes.text(IFLA_IFNAME).or(attributes.text(IFLA_ALT_IFNAME));
     let found = match (word(fixed, 4), name) {
         (0, None) => return Err(Errno::INVAL.into()),
@@ -45,16 +51,35 @@ fn message(link: &InterfaceInfo<'_>) -> RouteNetlinkMessage {
     message.attributes = vec![
         LinkAttribute::IfName(link.name.to_owned()),
         LinkAttribute::TxQueueLen(links::queue(link)),
-        LinkAttribute::OperState(if loopback { State::Unknown } else { State::Up }),
+        LinkAttribute::OperState(match link.up {
+            false => State::Down,
+            true if loopback => State::Unknown,
+            true => State::Up,
+        }),
+        LinkAttribute::Mode(LinkMode::Default),
         LinkAttribute::Mtu(link.mtu),
         LinkAttribute::Group(0),
-        LinkAttribute::Carrier(1),
+        LinkAttribute::Carrier(link.up.into()),
         LinkAttribute::Qdisc("noqueue".to_owned()),
         LinkAttribute::Address(links::mac(link).to_vec()),
         LinkAttribute::Broadcast(if loopback { vec![0; 6] } else { vec![0xff; 6] }),
         LinkAttribute::Stats64(statistics(&link.statistics)),
     ];
+    if let Some(vlan) = link.vlan {
+        message.attributes.push(LinkAttribute::Link(links::index(vlan.parent)));
+        message.attributes.push(LinkAttribute::LinkInfo(kind(vlan)));
+    }
     RouteNetlinkMessage::NewLink(message)
+}
+
+fn kind(vlan: Vlan) -> Vec<LinkInfo> {
+    let protocol = match vlan.protocol {
+        VlanProtocol::Customer => Tag::Ieee8021Q,
+        VlanProtocol::Service => Tag::Ieee8021Ad,
+    };
+    let flags = InfoVlan::Flags((VlanFlags::ReorderHdr, VlanFlags::all()));
+    let data = vec![InfoVlan::Protocol(protocol), InfoVlan::Id(vlan.id), flags];
+    vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(InfoData::Vlan(data))]
 }
 
 fn statistics(counted: &InterfaceStatistics) -> Stats64 {
@@ -63,31 +88,4 @@ fn statistics(counted: &InterfaceStatistics) -> Stats64 {
     (stats.tx_packets, stats.tx_bytes, stats.tx_dropped) = (counted.tx_packets, counted.tx_bytes, counted.tx_dropped);
     stats.multicast = counted.multicast;
     stats
-}
-
-/// RTM_NEWLINK and RTM_SETLINK: changes a link, or makes one.
-pub(super) fn set(host: &mut Host, _now: Instant, request: &Request<'_>) -> Result<(), Refusal> {
-    let fixed: &[u8; FIXED] = request.fixed()?;
-    let attributes = request.attributes(FIXED);
-    let link = named(host, fixed, &attributes)?;
-    let id = link.id;
-    if let Some(mtu) = attributes.u32(IFLA_MTU)?.filter(|mtu| *mtu != link.mtu) {
-        set_mtu(host, id, mtu)?;
-    }
-    Ok(())
-}
-
-fn set_mtu(host: &mut Host, id: wireway_stack::InterfaceId, mtu: u32) -> Result<(), Refusal> {
-    let least = Refusal::new(Errno::INVAL, "mtu less than device minimum");
-    if mtu < 68 {
-        return Err(least);
-    }
-    let mtu = u16::try_from(mtu).map_err(|_| Refusal::new(Errno::INVAL, "mtu greater than device maximum"))?;
-    host.set_mtu(id, mtu).map_err(Refusal::from)
-}
-
-pub(super) fn delete(host: &mut Host, _now: Instant, request: &Request<'_>) -> Result<(), Refusal> {
-    let fixed: &[u8; FIXED] = request.fixed()?;
-    named(host, fixed, &request.attributes(FIXED))?;
-    Err(Errno::OPNOTSUPP.into())
 }

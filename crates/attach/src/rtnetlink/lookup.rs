@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{
-    RouteAttribute, RouteFlags, RouteHeader, RouteMetric, RoutePreference, RouteScope, RouteType,
+    RouteAttribute, RouteFlags, RouteHeader, RouteMetric, RoutePreference, RouteProtocol, RouteScope, RouteType,
 };
 use rustix::io::Errno;
 use wireway_stack::{Host, RouteKind};
 
 use super::request::{Request, word};
-use super::route::{self, FIXED, RTA_DST, RTA_OIF, is_own, route_address, shown_metric};
+use super::route::{self, ADDRESS_METRIC, FIXED, RTA_DST, RTA_OIF, is_own, route_address, shown_metric};
 use super::{Caller, Refusal, address_family};
 use crate::links;
 
@@ -20,7 +20,6 @@ const RTA_IIF: u16 = 3;
 // linux/rtnetlink.h, linux/in_route.h
 const RT_TABLE_LOCAL: u8 = 255;
 const RTM_F_FIB_MATCH: u32 = 0x2000;
-const RTM_F_LOOKUP_TABLE: u32 = 0x1000;
 const RTCF_LOCAL: u32 = 0x8000_0000;
 const RTCF_MULTICAST: u32 = 0x2000_0000;
 const RTCF_BROADCAST: u32 = 0x1000_0000;
@@ -60,8 +59,12 @@ pub(super) fn one(host: &mut Host, caller: Caller, request: &Request<'_>) -> Res
         RouteKind::Multicast => (RouteType::Multicast, RTCF_MULTICAST),
     };
     let mut message = found.entry.filter(|_| !v4).map(|entry| route::message(&entry)).unwrap_or_default();
-    let local = found.kind == RouteKind::Local && flags & RTM_F_LOOKUP_TABLE != 0;
+    // IPv4's local table is one with the main one as long as there are no rules.
+    let local = !v4 && matches!(found.kind, RouteKind::Local | RouteKind::Multicast);
     let table = if local { RT_TABLE_LOCAL } else { RouteHeader::RT_TABLE_MAIN };
+    if local {
+        message.header.protocol = RouteProtocol::Kernel;
+    }
     message.header.address_family = address_family(destination);
     message.header.destination_prefix_length = whole;
     message.header.table = table;
@@ -70,7 +73,10 @@ pub(super) fn one(host: &mut Host, caller: Caller, request: &Request<'_>) -> Res
     if v4 {
         message.header.flags = RouteFlags::Cloned | RouteFlags::from_bits_retain(cached);
     }
-    let metric = found.entry.map_or(0, |entry| shown_metric(&entry));
+    let metric = match (found.kind, found.entry) {
+        (RouteKind::Multicast, _) => ADDRESS_METRIC,
+        (_, entry) => entry.map_or(0, |entry| shown_metric(&entry)),
+    };
     message.attributes = vec![
         RouteAttribute::Destination(route_address(destination)),
         RouteAttribute::Table(table.into()),

@@ -102,6 +102,10 @@ impl<'a> Attributes<'a> {
         Ok(self.number(kind)?.map(u8::from_ne_bytes))
     }
 
+    pub(super) fn u16(&self, kind: u16) -> Result<Option<u16>, Refusal> {
+        Ok(self.number(kind)?.map(u16::from_ne_bytes))
+    }
+
     pub(super) fn u32(&self, kind: u16) -> Result<Option<u32>, Refusal> {
         Ok(self.number(kind)?.map(u32::from_ne_bytes))
     }

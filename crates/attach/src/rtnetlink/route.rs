@@ -8,7 +8,7 @@ use netlink_packet_route::route::{
 };
 use rustix::io::Errno;
 use wireway_packet::Instant;
-use wireway_stack::{Cidr, Host, InterfaceId, RouteEntry, RouteKind, RouteProtocol};
+use wireway_stack::{Cidr, Error, Host, InterfaceId, RouteEntry, RouteKind, RouteProtocol};
 
 use super::request::{Attributes, Request, word};
 use super::{Refusal, address_family, is_of};
@@ -33,7 +33,7 @@ const RTN_UNICAST: u8 = 1;
 
 /// What IPv6's routes have if nothing is said (IP6_RT_PRIO_USER), and those of addresses (IP6_RT_PRIO_ADDRCONF).
 const USER_METRIC: u32 = 1024;
-const ADDRESS_METRIC: u32 = 256;
+pub(super) const ADDRESS_METRIC: u32 = 256;
 
 /// Bytes of `struct rtmsg`: family, lengths of destination and source, type of service, table, protocol, scope, type, flags.
 pub(super) const FIXED: usize = 12;
@@ -259,7 +259,13 @@ pub(super) fn add(host: &mut Host, _now: Instant, request: &Request<'_>) -> Resu
         }
         None if !request.has(libc::NLM_F_CREATE) => Err(Errno::NOENT.into()),
         _ => match host.add_route(new) {
-            Err(wireway_stack::Error::AddressInUse) => Err(Errno::EXIST.into()),
+            Err(Error::NetworkDown) => Err(Refusal::new(
+                Errno::NETDOWN,
+                match new.destination.address {
+                    IpAddr::V4(_) => "Device for nexthop is not up",
+                    IpAddr::V6(_) => "Nexthop device is not up",
+                },
+            )),
             result => result.map_err(Refusal::from),
         },
     }
