@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
-use wireway_packet::software::{Segmenter, complete_checksum};
+use wireway_packet::software::{Segmenter, complete_checksum, tags_len};
 use wireway_packet::{Checksum, Instant, Packet};
 use wireway_wire::EthernetHeader;
 
@@ -109,7 +109,7 @@ impl Link {
         let Some(segmentation) = frame.offload().segmentation else { return self.send_one(now, frame) };
         // Carried whole, its frames must at least be ones that the link takes.
         let longest = usize::from(segmentation.header_len) + usize::from(segmentation.size);
-        if self.config.carries_whole() && longest <= self.longest_frame() {
+        if self.config.carries_whole() && self.fits(longest, &frame) {
             self.counters.sent += 1;
             return self.fly(now, frame);
         }
@@ -118,13 +118,15 @@ impl Link {
         }
     }
 
-    fn longest_frame(&self) -> usize {
-        usize::from(self.config.mtu) + EthernetHeader::LEN
+    /// Whether the link carries a frame so long. VLAN tags do not count.
+    fn fits(&self, len: usize, frame: &Packet) -> bool {
+        let most = usize::from(self.config.mtu) + EthernetHeader::LEN;
+        len <= most || len <= most + tags_len(frame)
     }
 
     fn send_one(&mut self, now: Instant, mut frame: Packet) {
         self.counters.sent += 1;
-        if frame.len() > self.longest_frame() {
+        if !self.fits(frame.len(), &frame) {
             self.counters.too_long += 1;
             return;
         }

@@ -16,7 +16,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use wireway_packet::software::segment_count;
+use wireway_packet::software::{segment_count, tags_len};
 use wireway_packet::{Instant, Packet};
 use wireway_stack::Features;
 use wireway_wire::{EthernetHeader, MacAddr};
@@ -179,5 +179,6 @@ fn longest_frame(packet: &Packet) -> usize {
 
 /// Whether a packet is fit for a wire of this MTU.
 fn fits(packet: &Packet, mtu: u16) -> bool {
-    longest_frame(packet) <= usize::from(mtu) + EthernetHeader::LEN + wireway_wire::VlanTag::LEN
+    let (longest, most) = (longest_frame(packet), usize::from(mtu) + EthernetHeader::LEN);
+    longest <= most || longest <= most + tags_len(packet)
 }

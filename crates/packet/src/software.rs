@@ -9,7 +9,7 @@ use wireway_wire::ipv4::Ipv4Header;
 use wireway_wire::ipv6::Ipv6Header;
 use wireway_wire::tcp::{TcpFlags, TcpHeader};
 use wireway_wire::zerocopy::FromBytes;
-use wireway_wire::{EthernetHeader, MacAddr, Protocol, Sum, VlanProtocol, VlanTag};
+use wireway_wire::{EtherType, EthernetHeader, MacAddr, Protocol, Sum, VlanProtocol, VlanTag};
 
 use crate::{Checksum, Offload, Packet, PendingTag, SegmentKind, Segmentation};
 
@@ -61,6 +61,18 @@ pub fn remove_tag(frame: &mut Packet) -> Option<PendingTag> {
     head.copy_within(..ADDRESSES, VlanTag::LEN);
     frame.trim_front(VlanTag::LEN);
     Some(PendingTag { protocol, control })
+}
+
+/// Tags that are looked for in a frame.
+const TAGS: usize = 8;
+
+/// Bytes of the tags that stand in a frame: it may be so much longer than one without.
+pub fn tags_len(frame: &Packet) -> usize {
+    let tag_at = |at: usize| {
+        let mut bytes = [0; 2];
+        frame.copy_to(at, &mut bytes) == bytes.len() && EtherType(u16::from_be_bytes(bytes)).is_vlan()
+    };
+    (0..TAGS).take_while(|&n| tag_at(ADDRESSES + n * VlanTag::LEN)).count() * VlanTag::LEN
 }
 
 /// Cuts a super-segment into the frames that it stands for, in order, as TCP segmentation offload does: identification
@@ -238,7 +250,7 @@ mod tests {
     use wireway_wire::ipv4::Ipv4Fields;
     use wireway_wire::tcp::TcpFields;
     use wireway_wire::zerocopy::IntoBytes;
-    use wireway_wire::{EtherType, SeqNumber, TcpView};
+    use wireway_wire::{SeqNumber, TcpView};
 
     use super::*;
     use crate::Slice;

@@ -309,7 +309,9 @@ impl Host {
     /// addresses go, and a link-local one comes back with a larger MTU. EINVAL below 68 (RFC 791) and above 65,535 (`lo`: 65,536), ERANGE on a VLAN
     /// above the parent's, ENODEV.
     pub fn set_mtu(&mut self, now: Instant, interface: InterfaceId, mtu: u32) -> crate::Result<()> {
-        self.net.set_mtu(now, interface, mtu)
+        self.net.set_mtu(now, interface, mtu)?;
+        self.tcp.refresh_path_mtus(&mut self.net, now);
+        Ok(())
     }
 
     /// Changes the MAC address of an interface, and of its VLANs that had the same. ENODEV, EOPNOTSUPP (`lo`), EADDRNOTAVAIL (no station's).

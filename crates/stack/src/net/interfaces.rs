@@ -55,7 +55,7 @@ impl Net {
             return Err(Error::OutOfRange);
         }
         let above = core::iter::successors(Some(vlan.parent), |&id| Some(self.interface(id)?.vlan?.parent));
-        if above.count() >= MAX_NEST {
+        if above.count() > MAX_NEST {
             return Err(Error::InvalidArgument);
         }
         if self.vlans.contains_key(&vlan) {

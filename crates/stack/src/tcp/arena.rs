@@ -47,6 +47,11 @@ impl<T> Arena<T> {
         Some(value)
     }
 
+    /// The indices that have a value or had one.
+    pub fn indices(&self) -> core::ops::Range<u32> {
+        0..self.entries.len() as u32
+    }
+
     /// Values in the arena.
     pub fn len(&self) -> usize {
         self.entries.len() - self.free.len()

@@ -16,7 +16,7 @@
 //! | secrets: sequence numbers, timestamps | `isn.rs` |
 //! | socket calls | `calls.rs`, `stream.rs`, `options.rs`, `info.rs` |
 //!
-//! A segment finds its connection by one look into a hash table; nothing here ever walks over all connections.
+//! A segment finds its connection by one look into a hash table; nothing here walks over all connections, but for a change of an MTU.
 
 use wireway_packet::{Instant, Packet};
 

@@ -80,6 +80,13 @@ impl Connection {
 }
 
 impl Tcp {
+    /// An interface has another MTU: segments are as long as that allows from now on, be it longer or shorter.
+    pub fn refresh_path_mtus(&mut self, net: &mut Net, now: Instant) {
+        for index in self.sockets.indices() {
+            self.with_connection(net, now, index, |connection, cx| connection.refresh_path_mtu(cx));
+        }
+    }
+
     /// An ICMP error about a segment that we sent.
     pub fn icmp_error(&mut self, net: &mut Net, now: Instant, error: &IcmpError<'_>) {
         let &[a, b, c, d, e, f, g, h, ..] = error.quoted else { return };
