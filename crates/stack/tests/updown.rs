@@ -70,11 +70,8 @@ fn has_link_local(host: &Host) -> bool {
 fn down_is_as_on_linux() {
     let mut host = host();
     let by_gateway = |network: &str, gateway: &str| RouteEntry {
-        destination: cidr(network),
         gateway: Some(ip(gateway)),
-        interface: ETH0,
-        metric: 0,
-        source: None,
+        ..RouteEntry::new(cidr(network), ETH0)
     };
     host.add_route(by_gateway("0.0.0.0/0", "10.0.0.2")).unwrap();
     host.add_route(by_gateway("::/0", "fd00::2")).unwrap();
