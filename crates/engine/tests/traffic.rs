@@ -110,7 +110,7 @@ fn a_link_with_delay_is_slept_through() {
     let mut engine = Engine::new().unwrap();
     let (a, b) = pair(MemoryConfig::default());
     let delay = Duration::from_micros(1500);
-    let a = Impaired::new(a, LinkConfig { delay, ..LinkConfig::default() }, 1);
+    let a = Impaired::new(a, [(); 2].map(|()| LinkConfig { delay, ..LinkConfig::default() }), 1);
     add(&mut engine, a, [192, 0, 2, 1], Echo::asking([192, 0, 2, 2].into(), 20));
     add(&mut engine, b, [192, 0, 2, 2], Box::<Echo>::default());
     let start = engine.now();

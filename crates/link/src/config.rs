@@ -15,6 +15,8 @@ pub struct LinkConfig {
     pub queue: usize,
     /// The probability that a frame is lost, 0 to 1.
     pub loss: f64,
+    /// Losses that come in bursts, besides.
+    pub bursts: Option<Bursts>,
     /// The probability that a frame is held back by [`reorder_by`](Self::reorder_by), so that later ones overtake it.
     pub reorder: f64,
     /// How long a reordered frame is held back.
@@ -23,8 +25,20 @@ pub struct LinkConfig {
     pub duplicate: f64,
     /// The probability that one bit of a frame is flipped.
     pub corrupt: f64,
-    /// Bytes of the largest IP packet; longer frames are dropped.
+    /// Bytes of the largest IP packet; longer frames are dropped. A VLAN tag may come on top of it.
     pub mtu: u16,
+}
+
+/// The model of Gilbert and Elliott: a link is in a good or in a bad state, and before each frame may go over to the other. In the good one
+/// frames are lost as [`LinkConfig::loss`] says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bursts {
+    /// The probability to go over to the bad state, a frame.
+    pub begin: f64,
+    /// The probability to go back to the good one, a frame: a burst is `1 / end` frames long on average.
+    pub end: f64,
+    /// The probability that a frame is lost in the bad state.
+    pub loss: f64,
 }
 
 impl Default for LinkConfig {
@@ -35,6 +49,7 @@ impl Default for LinkConfig {
             jitter: Duration::ZERO,
             queue: 1000,
             loss: 0.0,
+            bursts: None,
             reorder: 0.0,
             reorder_by: Duration::from_millis(1),
             duplicate: 0.0,
@@ -50,6 +65,7 @@ impl LinkConfig {
         self.rate.is_none()
             && self.jitter.is_zero()
             && self.loss <= 0.0
+            && self.bursts.is_none()
             && self.reorder <= 0.0
             && self.duplicate <= 0.0
             && self.corrupt <= 0.0
@@ -57,9 +73,10 @@ impl LinkConfig {
 
     /// Checks that probabilities lie between 0 and 1, the MTU is at least 68 (RFC 791) and the rate is not 0. The error says what is wrong.
     pub fn validate(&self) -> Result<(), String> {
-        for (name, p) in
-            [("loss", self.loss), ("reorder", self.reorder), ("duplicate", self.duplicate), ("corrupt", self.corrupt)]
-        {
+        let bursts = self.bursts.map_or([0.0; 3], |bursts| [bursts.begin, bursts.end, bursts.loss]);
+        let single = [self.loss, self.reorder, self.duplicate, self.corrupt];
+        let names = ["loss", "reorder", "duplicate", "corrupt", "bursts.begin", "bursts.end", "bursts.loss"];
+        for (name, p) in names.into_iter().zip(single.into_iter().chain(bursts)) {
             if !(0.0..=1.0).contains(&p) {
                 return Err(format!("{name} is {p}: give a probability between 0 and 1"));
             }

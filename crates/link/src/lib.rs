@@ -19,7 +19,7 @@ use wireway_packet::software::{Segmenter, complete_checksum, tags_len};
 use wireway_packet::{Checksum, Instant, Packet};
 use wireway_wire::EthernetHeader;
 
-pub use config::LinkConfig;
+pub use config::{Bursts, LinkConfig};
 
 /// What Ethernet adds to a frame on the wire: preamble and start delimiter (8 bytes), check sequence (4), gap (12).
 pub const FRAMING: usize = 24;
@@ -63,6 +63,8 @@ pub struct Link {
     /// Frames in the order of their arrival while nothing can overtake: spares the heap.
     in_order: VecDeque<(Instant, Packet)>,
     next_number: u64,
+    /// A burst of losses is on (see [`Bursts`]).
+    burst: bool,
     counters: LinkCounters,
 }
 
@@ -85,6 +87,7 @@ impl Link {
             flying: BinaryHeap::new(),
             in_order: VecDeque::new(),
             next_number: 0,
+            burst: false,
             counters: LinkCounters::default(),
         }
     }
@@ -124,6 +127,15 @@ impl Link {
         len <= most || len <= most + tags_len(frame)
     }
 
+    /// Draws whether the next frame is lost.
+    fn loses(&mut self) -> bool {
+        let Some(bursts) = self.config.bursts else { return self.chance(self.config.loss) };
+        if self.chance(if self.burst { bursts.end } else { bursts.begin }) {
+            self.burst = !self.burst;
+        }
+        self.chance(if self.burst { bursts.loss } else { self.config.loss })
+    }
+
     fn send_one(&mut self, now: Instant, mut frame: Packet) {
         self.counters.sent += 1;
         if !self.fits(frame.len(), &frame) {
@@ -133,7 +145,7 @@ impl Link {
         if self.config.carries_whole() {
             return self.fly(now, frame);
         }
-        if self.chance(self.config.loss) {
+        if self.loses() {
             self.counters.lost += 1;
             return;
         }

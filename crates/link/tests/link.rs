@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wireway_link::{FRAMING, Link, LinkConfig, MIN_FRAME};
+use wireway_link::{Bursts, FRAMING, Link, LinkConfig, MIN_FRAME};
 use wireway_packet::{Instant, Packet};
 
 fn frame(number: u32, len: usize) -> Packet {
@@ -96,6 +96,29 @@ fn impairments_happen_as_often_as_asked_and_the_same_for_a_seed() {
     assert_eq!(counters.sent, 20_000);
     assert_eq!((got, counters), run(42));
     assert_ne!(run(43).1, counters);
+}
+
+#[test]
+fn bursts_are_as_long_and_as_many_as_asked() {
+    let bursts = Bursts { begin: 0.01, end: 0.25, loss: 1.0 };
+    let mut link = Link::new(LinkConfig { bursts: Some(bursts), ..LinkConfig::default() }, 3);
+    (0..100_000).for_each(|i| link.send(Instant::from_micros(u64::from(i)), frame(i, 60)));
+    let arrived: Vec<u32> = drain(&mut link).iter().map(|(_, f)| number(f)).collect();
+    let gaps: Vec<u32> = arrived.windows(2).map(|pair| pair[1] - pair[0] - 1).filter(|&gap| gap > 0).collect();
+    let lost: u32 = gaps.iter().sum();
+    let (share, length) = (f64::from(lost) / 100_000.0, f64::from(lost) / gaps.len() as f64);
+    // In the bad state for 0.01 / (0.01 + 0.25) of the time, four frames a burst.
+    assert!((share - 0.0385).abs() < 0.004, "{share}");
+    assert!((length - 4.0).abs() < 0.3, "{length}");
+}
+
+#[test]
+fn a_tag_may_come_on_top_of_the_mtu() {
+    let mut link = Link::new(LinkConfig { mtu: 576, ..LinkConfig::default() }, 1);
+    let mut tagged = vec![0; 594];
+    tagged[12..14].copy_from_slice(&[0x81, 0]);
+    link.send(Instant::ZERO, Packet::copy_from(&tagged));
+    assert_eq!(drain(&mut link).len(), 1);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Any card behind a cable that is less than perfect: each direction passes a [`Link`].
 
+use std::cell::RefCell;
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 
 use wireway_link::{Link, LinkConfig};
 use wireway_packet::{Instant, Packet};
@@ -9,11 +11,13 @@ use wireway_wire::MacAddr;
 
 use crate::{Nic, Statistics};
 
-/// A card whose cable has the rate, delay, loss … of a [`LinkConfig`] in both directions.
+/// The two directions of a cable: what a card transmits passes the first, what it receives the second.
+pub type Cable = Rc<RefCell<[Link; 2]>>;
+
+/// A card whose cable has the rate, delay, loss … of a [`LinkConfig`] in each direction.
 pub struct Impaired<N> {
     nic: N,
-    outgoing: Link,
-    incoming: Link,
+    cable: Cable,
     /// What the card gave back after it had come over the link.
     kept: Option<Packet>,
     /// The card may have received more than was taken in at once.
@@ -24,26 +28,23 @@ pub struct Impaired<N> {
 const BATCH: usize = 64;
 
 impl<N: Nic> Impaired<N> {
-    /// Puts a cable that behaves as `config` says in front of `nic`; all chance comes from `seed`.
-    pub fn new(nic: N, config: LinkConfig, seed: u64) -> Impaired<N> {
-        let incoming = Link::new(config.clone(), seed ^ 0x9e37_79b9_7f4a_7c15);
-        Impaired { nic, outgoing: Link::new(config, seed), incoming, kept: None, more: false }
+    /// Puts a cable in front of `nic` that behaves as the configurations say, first what it does to frames that are transmitted; all
+    /// chance comes from `seed`.
+    pub fn new(nic: N, [outgoing, incoming]: [LinkConfig; 2], seed: u64) -> Impaired<N> {
+        let cable = [Link::new(outgoing, seed), Link::new(incoming, seed ^ 0x9e37_79b9_7f4a_7c15)];
+        Impaired { nic, cable: Rc::new(RefCell::new(cable)), kept: None, more: false }
     }
 
-    /// The cable: what this card transmits passes the first, what it receives the second.
-    pub fn links(&self) -> (&Link, &Link) {
-        (&self.outgoing, &self.incoming)
-    }
-
-    /// Changes both directions of the cable from now on.
-    pub fn set_config(&mut self, config: LinkConfig) {
-        self.outgoing.set_config(config.clone());
-        self.incoming.set_config(config);
+    /// The cable, to look at and to change while it is in use.
+    pub fn cable(&self) -> Cable {
+        self.cable.clone()
     }
 
     /// Hands to the card what has come over the link.
     fn push(&mut self, now: Instant) {
-        while let Some(frame) = self.kept.take().or_else(|| self.outgoing.receive(now)) {
+        loop {
+            let next = self.kept.take().or_else(|| self.cable.borrow_mut()[0].receive(now));
+            let Some(frame) = next else { return };
             if let Err(frame) = self.nic.transmit(now, frame) {
                 self.kept = Some(frame);
                 return;
@@ -72,13 +73,14 @@ impl<N: Nic> Nic for Impaired<N> {
                 return Err(frame);
             }
         }
-        self.outgoing.send(now, frame);
+        self.cable.borrow_mut()[0].send(now, frame);
         Ok(())
     }
 
     fn receive(&mut self, now: Instant) -> Option<Packet> {
-        if let Some(frame) = self.incoming.receive(now) {
-            return Some(frame);
+        let arrived = self.cable.borrow_mut()[1].receive(now);
+        if arrived.is_some() {
+            return arrived;
         }
         self.more = true;
         for _ in 0..BATCH {
@@ -86,11 +88,11 @@ impl<N: Nic> Nic for Impaired<N> {
                 self.more = false;
                 break;
             };
-            self.incoming.send(now, frame);
+            self.cable.borrow_mut()[1].send(now, frame);
         }
         self.push(now);
         self.nic.flush(now);
-        self.incoming.receive(now)
+        self.cable.borrow_mut()[1].receive(now)
     }
 
     fn flush(&mut self, now: Instant) {
@@ -107,8 +109,9 @@ impl<N: Nic> Nic for Impaired<N> {
             return Some(Instant::ZERO);
         }
         // While the card is full its own signal is waited for, not the link's time.
-        let outgoing = if self.kept.is_none() { self.outgoing.poll_at() } else { None };
-        outgoing.into_iter().chain(self.incoming.poll_at()).chain(self.nic.poll_at()).min()
+        let [outgoing, incoming] = &*self.cable.borrow();
+        let outgoing = if self.kept.is_none() { outgoing.poll_at() } else { None };
+        [outgoing, incoming.poll_at(), self.nic.poll_at()].into_iter().flatten().min()
     }
 
     fn failure(&self) -> Option<String> {
@@ -135,7 +138,7 @@ mod tests {
     fn frames_take_their_time_in_both_directions() {
         let (a, mut b) = pair(MemoryConfig::default());
         let delay = Duration::from_millis(20);
-        let mut a = Impaired::new(a, LinkConfig { delay, ..LinkConfig::default() }, 1);
+        let mut a = Impaired::new(a, [(); 2].map(|()| LinkConfig { delay, ..LinkConfig::default() }), 1);
         let start = Instant::from_millis(5);
         a.transmit(start, Packet::copy_from(&[1; 60])).unwrap();
         a.flush(start);
@@ -154,7 +157,7 @@ mod tests {
     #[test]
     fn a_full_card_holds_the_link_up_and_loses_nothing() {
         let (a, mut b) = pair(MemoryConfig { ring: 1, ..MemoryConfig::default() });
-        let mut a = Impaired::new(a, LinkConfig::default(), 1);
+        let mut a = Impaired::new(a, [LinkConfig::default(), LinkConfig::default()], 1);
         let now = Instant::ZERO;
         for i in 0..3 {
             a.transmit(now, Packet::copy_from(&[i; 60])).unwrap();

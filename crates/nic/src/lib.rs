@@ -30,7 +30,7 @@ mod tap;
 mod trace;
 
 pub use capture::{Capture, CaptureCounters};
-pub use impaired::Impaired;
+pub use impaired::{Cable, Impaired};
 pub use memory::{MemoryConfig, MemoryNic, pair};
 pub use monitor::{Direction, Monitor, Monitored};
 pub use shm::{End, ShmConfig, ShmNic};
