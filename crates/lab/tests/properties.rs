@@ -63,6 +63,7 @@ fn link(dice: &mut Dice, mtu: u16) -> LinkConfig {
         jitter: dice.micros(20_000),
         queue: dice.choose(&[3, 10, 100, 1000]),
         loss: dice.probability(0.15),
+        bursts: None,
         reorder: dice.probability(0.2),
         reorder_by: dice.micros(50_000),
         duplicate: dice.probability(0.2),
