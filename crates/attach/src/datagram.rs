@@ -1,4 +1,5 @@
-//! Datagram sockets on AF_UNIX SEQPACKET pairs (a DGRAM pair would not tell of a close).
+//! Datagram sockets on AF_UNIX DGRAM pairs, whose last close is found by [`crate::closes`]; on SEQPACKET pairs, which tell it, where that
+//! is not to be had.
 //!
 //! The pair carries datagrams but no addresses. So while the socket is not connected, or wants control messages, there is at most one
 //! received datagram in the pair, the *head*, and the engine knows whose it is; the rest wait in the host. A notified receive call takes
@@ -8,8 +9,8 @@
 //! What the program sends natively is sent to its peer. Credentials are asked for on the engine's end only because a datagram of no bytes
 //! has them and the end of the file has not.
 //!
-//! An error (from ICMP) cannot be set on the program's end without closing it: an empty datagram wakes the program up, and the next
-//! notified call tells the error.
+//! An error (from ICMP) is shown on the program's end by [`crate::alarm`], and the next notified call tells it. On a SEQPACKET pair that
+//! cannot be: an empty datagram wakes the program up.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -23,6 +24,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendFlags};
 use wireway_engine::Context;
 use wireway_stack::{DatagramInfo, Kind, ReceiveFlags};
 
+use crate::alarm::Alarm;
 use crate::msghdr::Control;
 use crate::socket::{Body, Key, Socket, errno};
 use crate::{sockaddr, sys};
@@ -103,34 +105,51 @@ pub(crate) struct Datagrams {
     pub peer: Option<SocketAddr>,
     /// The program shut down its sending, which looks like a close.
     pub write_shut: bool,
+    /// On a DGRAM pair.
+    pub alarm: Option<Box<Alarm>>,
 }
 
 impl Datagrams {
-    pub(crate) fn new(kind: Kind) -> Datagrams {
-        Datagrams { kind, inbox: Inbox::default(), wanted: Wanted::default(), peer: None, write_shut: false }
+    pub(crate) fn new(kind: Kind, alarm: Option<Box<Alarm>>) -> Datagrams {
+        Datagrams { kind, inbox: Inbox::default(), wanted: Wanted::default(), peer: None, write_shut: false, alarm }
     }
 }
 
-/// Moves what can be moved both ways. True: the program has closed its end.
-pub(crate) fn pump(socket: &mut Socket, cx: &mut Context<'_>, key: Key) -> bool {
-    let Some(id) = socket.id else { return false };
-    if cx.host.ready(id).contains(wireway_stack::Ready::ERR)
-        && let Some(error) = cx.host.take_error(id)
-    {
+/// How much of what the program wrote was moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moved {
+    /// All that was there.
+    All,
+    /// As much as one turn may; there is more.
+    Some,
+    /// All, and the program has closed its end.
+    End,
+}
+
+/// Moves what can be moved both ways.
+pub(crate) fn pump(socket: &mut Socket, cx: &mut Context<'_>, key: Key) -> Moved {
+    let Some(id) = socket.id else { return Moved::All };
+    let error = cx.host.take_error(id);
+    let moved = send_native(socket, cx);
+    if let Some(error) = error {
         fail(socket, errno(error));
     }
-    let closed = send_native(socket, cx);
-    if !closed {
+    if moved == Moved::All {
+        ring(socket);
+    }
+    if moved != Moved::End {
         deliver(socket, cx, key);
     }
-    closed
+    moved
 }
 
 /// Notes an error and wakes the program up.
 fn fail(socket: &mut Socket, error: Errno) {
     socket.error = Some(error);
-    if let (Body::Datagrams(d), Some(ours)) = (&mut socket.body, &socket.ours)
-        && !d.inbox.is_woken(ours.as_fd())
+    let (Body::Datagrams(d), Some(ours)) = (&mut socket.body, &socket.ours) else { return };
+    if let Some(alarm) = &mut d.alarm {
+        alarm.due = true;
+    } else if !d.inbox.is_woken(ours.as_fd())
         && !d.inbox.head
         && rustix::net::send(ours, &[], SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_ok()
     {
@@ -138,8 +157,32 @@ fn fail(socket: &mut Socket, error: Errno) {
     }
 }
 
-/// The error was told: takes the wake-up that it sent away.
-pub(crate) fn sleep(socket: &mut Socket, theirs: BorrowedFd<'_>) {
+/// Shows the error that is due. What the program wrote has been taken.
+fn ring(socket: &mut Socket) {
+    if let (Body::Datagrams(Datagrams { alarm: Some(alarm), .. }), Some(ours)) = (&mut socket.body, &socket.ours)
+        && alarm.due
+    {
+        let _ = alarm.ring(ours.as_fd());
+    }
+}
+
+/// Has the pump show that there is something in the error queue.
+pub(crate) fn show_queued(socket: &mut Socket, cx: &mut Context<'_>) {
+    if let Body::Datagrams(Datagrams { alarm: Some(alarm), .. }) = &mut socket.body
+        && let Some(id) = socket.id
+        && cx.host.ready(id).contains(wireway_stack::Ready::ERR)
+    {
+        alarm.due = true;
+    }
+}
+
+/// A notified call is about to tell the pending error: nothing shows it any more. What a native call has told is told no more.
+pub(crate) fn hush(socket: &mut Socket, theirs: BorrowedFd<'_>) {
+    if let Body::Datagrams(Datagrams { alarm: Some(alarm), .. }) = &mut socket.body
+        && alarm.silence(theirs)
+    {
+        socket.error = None;
+    }
     if let Some(inbox) = inbox(socket) {
         inbox.sleep(theirs);
     }
@@ -150,15 +193,19 @@ thread_local! {
     static ROOM: RefCell<Vec<u8>> = RefCell::new(vec![0; LONGEST]);
 }
 
-/// Sends what the program wrote natively. True: it has closed its end.
-pub(crate) fn send_native(socket: &mut Socket, cx: &mut Context<'_>) -> bool {
+/// Sends what the program wrote natively.
+pub(crate) fn send_native(socket: &mut Socket, cx: &mut Context<'_>) -> Moved {
     ROOM.with_borrow_mut(|room| send_by(socket, cx, room))
 }
 
-fn send_by(socket: &mut Socket, cx: &mut Context<'_>, buffer: &mut [u8]) -> bool {
+fn send_by(socket: &mut Socket, cx: &mut Context<'_>, buffer: &mut [u8]) -> Moved {
     for _ in 0..TURN {
-        let (Some(id), Some(ours)) = (socket.id, &socket.ours) else { return false };
-        match receive(ours.as_fd(), buffer) {
+        let (Some(id), Some(ours)) = (socket.id, &socket.ours) else { return Moved::All };
+        let alarm = match &socket.body {
+            Body::Datagrams(d) => d.alarm.as_deref(),
+            _ => None,
+        };
+        match receive(ours.as_fd(), buffer, alarm) {
             Received::Datagram(n) => {
                 let data = buffer.get(..n).unwrap_or_default();
                 match cx.host.send_to(cx.now, id, data, None, None) {
@@ -171,25 +218,29 @@ fn send_by(socket: &mut Socket, cx: &mut Context<'_>, buffer: &mut [u8]) -> bool
                     Err(e) => fail(socket, errno(e)),
                 }
             }
-            Received::Nothing => return false,
-            Received::End => return true,
+            Received::Stray => {}
+            Received::Nothing => return Moved::All,
+            Received::End => return Moved::End,
         }
     }
-    false
+    Moved::Some
 }
 
 pub(crate) enum Received {
     Datagram(usize),
+    /// Not from the program.
+    Stray,
     Nothing,
     End,
 }
 
 /// Reads one datagram of the program's from our end, which has SO_PASSCRED.
-pub(crate) fn receive(ours: BorrowedFd<'_>, buffer: &mut [u8]) -> Received {
+pub(crate) fn receive(ours: BorrowedFd<'_>, buffer: &mut [u8], alarm: Option<&Alarm>) -> Received {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1), ScmRights(253))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let result = rustix::net::recvmsg(ours, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::DONTWAIT);
     match result {
+        Ok(message) if alarm.is_some_and(|alarm| !alarm.is_from_program(message.address.clone())) => Received::Stray,
         Ok(message) if message.bytes == 0 && control.drain().next().is_none() => Received::End,
         Ok(message) => Received::Datagram(message.bytes),
         Err(Errno::CONNRESET) => Received::End,
@@ -315,8 +366,11 @@ pub(crate) fn deliver(socket: &mut Socket, cx: &mut Context<'_>, key: Key) {
                 inbox.head = true;
                 break;
             }
-            // The program shut down its reading, or closed.
-            Err(Errno::PIPE | Errno::CONNRESET) => drop(inbox.letters.pop_front()),
+            // The program shut down its reading, or closed: the host has any number of empty ones then.
+            Err(Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED | Errno::NOTCONN) => {
+                inbox.letters.pop_front();
+                break;
+            }
             Err(_) => break,
         }
     }
@@ -358,6 +412,7 @@ fn next_letter(socket: &mut Socket, cx: &mut Context<'_>) -> Option<Letter> {
 
 /// Looks at the next datagram for a notified receive call. EAGAIN if there is none; the pending error once.
 pub(crate) fn peek(socket: &mut Socket, cx: &mut Context<'_>, theirs: BorrowedFd<'_>) -> Result<Letter, Errno> {
+    hush(socket, theirs);
     let error = socket.error.take();
     let deep_name = match &socket.body {
         Body::Datagrams(Datagrams { peer: Some(peer), .. }) => {
@@ -366,7 +421,6 @@ pub(crate) fn peek(socket: &mut Socket, cx: &mut Context<'_>, theirs: BorrowedFd
         _ => Vec::new(),
     };
     let inbox = inbox(socket).ok_or(Errno::OPNOTSUPP)?;
-    inbox.sleep(theirs);
     if let Some(error) = error {
         return Err(error);
     }
@@ -432,9 +486,18 @@ pub(crate) fn take_error(socket: &mut Socket, cx: &mut Context<'_>, theirs: Borr
         let kind = if v6 { libc::IPV6_HOPLIMIT } else { libc::IP_TTL };
         control.push(Control { level, kind, data: u32::from(error.ttl).to_ne_bytes().to_vec() });
     }
+    hush(socket, theirs);
     socket.error = None;
-    let _ = cx.host.take_error(id);
-    sleep(socket, theirs);
+    // The next in the queue.
+    if let Some(next) = cx.host.take_error(id) {
+        fail(socket, errno(next));
+    } else {
+        show_queued(socket, cx);
+    }
+    // Before the answer, if it can be: a poll that follows shows it.
+    if send_native(socket, cx) == Moved::All {
+        ring(socket);
+    }
     Ok(Letter { data: error.payload, name: sockaddr::emit_inet(sockaddr::shown(error.destination, v6)), control })
 }
 
@@ -463,6 +526,15 @@ pub(crate) fn next_length(socket: &mut Socket, cx: &mut Context<'_>, theirs: Bor
 }
 
 fn peek_quietly(socket: &mut Socket, theirs: BorrowedFd<'_>) -> Option<usize> {
+    if let (Body::Datagrams(Datagrams { alarm: Some(_), inbox, .. }), Some(ours)) = (&socket.body, &socket.ours) {
+        // A receive call would take the error away that is shown.
+        let waits = || inbox.letters.front().filter(|_| !inbox.head).map(|l| l.data.len());
+        return match sys::ioctl_int(theirs, libc::FIONREAD) {
+            Ok(n @ 1..) => Some(n as usize),
+            _ if inbox.head && sys::ioctl_int(ours, libc::TIOCOUTQ) != Ok(0) => Some(0),
+            _ => waits(),
+        };
+    }
     match rustix::net::recv(theirs, &mut [0u8; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK | RecvFlags::TRUNC) {
         Ok((_, n)) => Some(n),
         Err(_) => {

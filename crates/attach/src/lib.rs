@@ -7,12 +7,15 @@
 //! - notifications and what they point to: `notify.rs`, `process.rs`, `msghdr.rs`, `sockaddr.rs`, `group_values.rs`
 //! - the service: `service.rs`, over `world.rs` (sockets, parked calls) and `socket.rs`
 //! - a call: `calls/`, one file for each family
-//! - a socket's pair: `stream.rs`, `listener.rs`, `datagram.rs`, `netlink.rs` (what it is asked: `rtnetlink/`); tricks they share: `prefill.rs`, `alive.rs`
+//! - a socket's pair: `stream.rs`, `listener.rs`, `datagram.rs`, `netlink.rs` (what it is asked: `rtnetlink/`); tricks they share: `prefill.rs`,
+//!   `alive.rs`, `closes.rs`, `alarm.rs`
 //! - the program's own AF_UNIX sockets: `local.rs`
 //! - all `unsafe`: `sys.rs`
 
+mod alarm;
 mod alive;
 mod calls;
+mod closes;
 mod datagram;
 pub mod filter;
 mod group_values;

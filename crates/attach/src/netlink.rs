@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 use wireway_engine::Context;
 
-use crate::datagram::{self, Inbox, Letter, Received};
+use crate::datagram::{self, Inbox, Letter, Moved, Received};
 use crate::rtnetlink::{self, Caller};
 use crate::sockaddr;
 use crate::socket::{Body, Key, Socket};
@@ -97,23 +97,22 @@ impl Netlink {
     }
 }
 
-/// Moves what can be moved both ways. True: the program has closed its end.
-pub(crate) fn pump(socket: &mut Socket, cx: &mut Context<'_>, key: Key) -> bool {
+/// Moves what can be moved both ways.
+pub(crate) fn pump(socket: &mut Socket, cx: &mut Context<'_>, key: Key) -> Moved {
     let mut buffer = vec![0u8; 32_768];
-    let closed = loop {
-        let Some(ours) = &socket.ours else { return false };
-        match datagram::receive(ours.as_fd(), &mut buffer) {
+    loop {
+        let Some(ours) = &socket.ours else { return Moved::All };
+        match datagram::receive(ours.as_fd(), &mut buffer, None) {
             Received::Datagram(n) => {
                 if let Body::Netlink(netlink) = &mut socket.body {
                     netlink.ask(cx, buffer.get(..n).unwrap_or_default());
                 }
             }
-            Received::Nothing => break false,
-            Received::End => break true,
+            Received::Stray => {}
+            Received::Nothing => break,
+            Received::End => return Moved::End,
         }
-    };
-    if !closed {
-        datagram::deliver(socket, cx, key);
     }
-    closed
+    datagram::deliver(socket, cx, key);
+    Moved::All
 }

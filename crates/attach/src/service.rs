@@ -18,6 +18,7 @@ const LISTENER: u64 = 0;
 const REPORTS: u64 = 1;
 const SIGNALS: u64 = 2;
 const LOCAL: u64 = 3;
+const CLOSES: u64 = 4;
 
 /// How long the host may go on sending what an ended program has written.
 const DRAIN: Duration = Duration::from_secs(60);
@@ -89,7 +90,11 @@ impl Attach {
         cx.register(self.listener.descriptor(), LISTENER, Interest::IN)?;
         cx.register(self.running.reports(), REPORTS, Interest::IN)?;
         cx.register(self.signals.descriptor(), SIGNALS, Interest::IN)?;
-        cx.register(self.world.local.descriptor(), LOCAL, Interest::IN)
+        cx.register(self.world.local.descriptor(), LOCAL, Interest::IN)?;
+        match &self.world.closes {
+            Some(closes) => cx.register(closes.descriptor(), CLOSES, Interest::IN),
+            None => Ok(()),
+        }
     }
 
     /// Answers one call. What the program did before it made the call (closed a socket, wrote) is an event on a pair, which must be seen
@@ -149,6 +154,7 @@ impl Service for Attach {
                 }
             }
             LOCAL => self.world.local_ready(cx),
+            CLOSES => self.world.closes_seen(cx),
             token => {
                 let key = token.saturating_sub(FIRST_TOKEN) as usize;
                 self.world.pair_event(cx, key, ready);

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use slab::Slab;
 use wireway_engine::{Context, Interest};
-use wireway_stack::{Domain, Kind, SocketId};
+use wireway_stack::{Domain, SocketId};
 
 use crate::datagram::Datagrams;
 use crate::listener::Tokens;
@@ -180,14 +180,6 @@ impl Sockets {
     /// Sockets whose close is found by [`crate::alive`].
     pub(crate) fn watched(&self) -> Vec<(Key, u64)> {
         self.slab.iter().filter(|(_, s)| s.watched).map(|(key, s)| (key, s.inode)).collect()
-    }
-}
-
-/// The type of pair for a kind of host socket.
-pub(crate) fn pair_type(kind: Kind) -> SocketType {
-    match kind {
-        Kind::Stream => SocketType::STREAM,
-        _ => SocketType::SEQPACKET,
     }
 }
 

@@ -15,7 +15,8 @@ use wireway_stack::{Host, Ready, SocketId};
 
 use crate::alive::Alive;
 use crate::calls::{self, Call, Outcome};
-use crate::datagram;
+use crate::closes::Closes;
+use crate::datagram::{self, Moved};
 use crate::local::Local;
 use crate::prefill::Prefill;
 use crate::process::Processes;
@@ -48,6 +49,8 @@ pub(crate) struct World {
     pub prefill: Prefill,
     pub alive: Alive,
     pub local: Local,
+    /// None where the kernel does not offer it.
+    pub closes: Option<Closes>,
     pub before_lookup: Option<BeforeLookup>,
     parked: HashMap<u32, (Awaited, Call)>,
     deadlines: BTreeSet<(Instant, u32)>,
@@ -70,6 +73,7 @@ impl World {
             prefill: Prefill::new()?,
             alive: Alive::new()?,
             local: Local::new()?,
+            closes: Closes::new().ok(),
             before_lookup: None,
             parked: HashMap::new(),
             deadlines: BTreeSet::new(),
@@ -264,6 +268,19 @@ impl World {
         self.touched(cx, key, hung_up);
     }
 
+    /// The program has closed ends of pairs that do not tell it.
+    pub(crate) fn closes_seen(&mut self, cx: &mut Context<'_>) {
+        let closed = self.closes.as_mut().map(Closes::seen).unwrap_or_default();
+        for inode in closed {
+            let Some(key) = self.sockets.with_inode(inode) else { continue };
+            // What the program wrote before goes out first.
+            while let Some(socket) = self.sockets.get(key)
+                && datagram::send_native(socket, cx) == Moved::Some
+            {}
+            self.closed(cx, key, false);
+        }
+    }
+
     /// Moves what can be moved on a socket, then makes the calls that wait for it again.
     pub(crate) fn touched(&mut self, cx: &mut Context<'_>, key: Key, hung_up: bool) {
         self.forget_interrupted(cx, key);
@@ -276,14 +293,15 @@ impl World {
                 // Calls that wait come before the pair.
                 self.retry(cx, key);
                 let Some(socket) = self.sockets.get(key) else { return };
-                let closed = match &mut socket.body {
+                let moved = match &mut socket.body {
                     Body::Netlink(_) => crate::netlink::pump(socket, cx, key),
                     _ => datagram::pump(socket, cx, key),
                 };
-                match &socket.body {
-                    Body::Datagrams(d) if closed && d.write_shut => Verdict::AskAlive,
-                    _ if closed => Verdict::Closed { reset: false },
-                    _ => Verdict::Lives,
+                match (moved, &socket.body) {
+                    (Moved::All, _) => Verdict::Lives,
+                    (Moved::Some, _) => Verdict::Again,
+                    (Moved::End, Body::Datagrams(d)) if d.write_shut => Verdict::AskAlive,
+                    (Moved::End, _) => Verdict::Closed { reset: false },
                 }
             }
         };

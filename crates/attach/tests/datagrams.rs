@@ -85,11 +85,120 @@ fn a_refused_datagram_is_told() {
         r#"
 a = socket(AF_INET, SOCK_DGRAM); a.bind(('127.0.0.1', 0)); address = a.getsockname(); a.close()
 b = socket(AF_INET, SOCK_DGRAM); b.connect(address)
-b.send(b'x'); until(lambda: polled(b, IN))
+b.send(b'x'); until(lambda: polled(b, IN) == ERR)
 fails(errno.ECONNREFUSED, b.recvfrom, 10)
 fails(errno.EAGAIN, b.recvfrom, 10, MSG_DONTWAIT)
-b.send(b'x'); until(lambda: polled(b, IN))
-assert b.getsockopt(SOL_SOCKET, SO_ERROR) == errno.ECONNREFUSED
+assert polled(b) == OUT
+b.send(b'x'); until(lambda: polled(b, IN) == ERR)
+assert b.getsockopt(SOL_SOCKET, SO_ERROR) == errno.ECONNREFUSED and b.getsockopt(SOL_SOCKET, SO_ERROR) == 0
+assert polled(b) == OUT
+# Told once, also by a native call, whose number is another.
+b.send(b'x'); until(lambda: polled(b, IN) == ERR)
+fails(errno.ECONNRESET, b.recv, 10)
+assert polled(b) == OUT and b.getsockopt(SOL_SOCKET, SO_ERROR) == 0
+b.send(b'x'); until(lambda: polled(b, IN) == ERR)
+fails(errno.ECONNREFUSED, b.sendto, b'x', address)
+assert polled(b) == OUT
+"#,
+    );
+}
+
+/// By each way to wait, before and after the error has come.
+#[test]
+fn errors_wake_who_waits() {
+    python(
+        r#"
+a = socket(AF_INET, SOCK_DGRAM); a.bind(('127.0.0.1', 0)); nobody = a.getsockname(); a.close()
+def by_poll(s):
+    p = select.poll(); p.register(s, IN); return p.poll(10000) == [(s.fileno(), ERR)]
+def by_select(s):
+    # Both of these show an error too (select(2)), and datagrams can always be sent.
+    return select.select([s], [], [s], 10) == ([s], [], [])
+def by_epoll(edge):
+    e = select.epoll(); sockets = []
+    def wait(s):
+        if s not in sockets: e.register(s, select.EPOLLIN | edge); sockets.append(s)
+        return e.poll(10) == [(s.fileno(), ERR)] and (not edge or e.poll(0) == [])
+    return wait
+def told(s): return s.recvmsg(100, 512, 0x2000)[0]
+for recverr in 0, 1:
+    for wait in by_poll, by_select, by_epoll(0), by_epoll(select.EPOLLET):
+        b = socket(AF_INET, SOCK_DGRAM); b.setsockopt(IPPROTO_IP, 11, recverr); b.connect(nobody)
+        for round in range(3):
+            # First, waits for what comes later.
+            seen = []; t = threading.Thread(target=lambda: seen.append(wait(b))); t.start()
+            time.sleep(0.02 * (round != 1)); b.send(b'%d' % round); t.join(); assert seen == [True], (recverr, round)
+            if recverr: assert told(b) == b'%d' % round
+            else: assert b.getsockopt(SOL_SOCKET, SO_ERROR) == errno.ECONNREFUSED
+            assert polled(b) == OUT
+        b.close()
+# A blocked call.
+b = socket(AF_INET, SOCK_DGRAM); b.connect(nobody)
+for call in b.recvfrom, b.recv:
+    seen = []
+    def receive():
+        try: call(10)
+        except OSError as e: seen.append(e.errno)
+    t = threading.Thread(target=receive); t.start(); time.sleep(0.05); b.send(b'x'); t.join()
+    assert seen == [errno.ECONNREFUSED if call == b.recvfrom else errno.ECONNRESET], seen
+"#,
+    );
+}
+
+/// Each in the queue shows until it is read; what the program sends and receives meanwhile is not touched by it.
+#[test]
+fn errors_are_shown_while_there_are_any() {
+    python(
+        r#"
+a = socket(AF_INET, SOCK_DGRAM); a.bind(('127.0.0.1', 0)); here = a.getsockname()
+n = socket(AF_INET, SOCK_DGRAM); n.bind(('127.0.0.1', 0)); nobody = n.getsockname(); n.close()
+b = socket(AF_INET, SOCK_DGRAM); b.bind(('127.0.0.1', 0)); b.setsockopt(IPPROTO_IP, 11, 1)
+def send(data, to):
+    # The pending error of an earlier one is told first, as on Linux.
+    while True:
+        try: return b.sendto(data, to)
+        except ConnectionRefusedError: pass
+for i in range(3): send(b'lost %d' % i, nobody); send(b'%d' % i, here)
+assert [a.recv(10) for i in range(3)] == [b'0', b'1', b'2']
+a.sendto(b'back', b.getsockname()); until(lambda: polled(b, IN) & IN)
+got = []
+while True:
+    try: got.append(b.recvmsg(100, 512, 0x2000)[0])
+    except BlockingIOError: break
+    assert polled(b) == IN | OUT | (ERR if len(got) < 3 else 0), (got, polled(b))
+assert got == [b'lost 0', b'lost 1', b'lost 2'] and polled(b) == IN | OUT
+assert b.recv(10) == b'back' and b.getsockopt(SOL_SOCKET, SO_ERROR) == 0
+"#,
+    );
+}
+
+/// The pair does not tell of it.
+#[test]
+fn a_datagram_socket_is_closed_with_its_last_descriptor() {
+    python(
+        r#"
+a = socket(AF_INET, SOCK_DGRAM); a.bind(('127.0.0.1', 0)); here = a.getsockname()
+def bound():
+    s = socket(AF_INET, SOCK_DGRAM)
+    try: s.bind(here); return False
+    except OSError as e: assert e.errno == errno.EADDRINUSE; return True
+    finally: s.close()
+copy = a.dup(); child = os.fork()
+if child == 0:
+    a.close(); copy.close(); os._exit(0)
+os.waitpid(child, 0)
+assert bound(); a.close(); assert bound(); copy.close(); assert not bound()
+for how in SHUT_RD, SHUT_WR, SHUT_RDWR:
+    a = socket(AF_INET, SOCK_DGRAM); a.bind(here); a.connect(here); a.shutdown(how)
+    assert polled(a) & (RDHUP | HUP) == {SHUT_RD: RDHUP, SHUT_WR: 0, SHUT_RDWR: RDHUP | HUP}[how]
+    if how != SHUT_WR: assert a.recv(1) == b''
+    if how != SHUT_RD: signal.signal(signal.SIGPIPE, signal.SIG_IGN); fails(errno.EPIPE, a.send, b'x')
+    assert bound(); a.close(); assert not bound()
+# Written just before.
+c = socket(AF_INET, SOCK_DGRAM); c.bind(here)
+for i in range(400):
+    a = socket(AF_INET, SOCK_DGRAM); a.connect(here); a.send(b'%d' % i); a.close()
+assert [c.recv(10) for i in range(100)] == [b'%d' % i for i in range(100)]
 "#,
     );
 }
@@ -99,16 +208,16 @@ fn a_native_send_that_cannot_be_is_told_afterwards() {
     python(
         r#"
 a = socket(AF_INET, SOCK_DGRAM)
-assert a.send(b'x') == 1; until(lambda: polled(a, IN))
+assert a.send(b'x') == 1; until(lambda: polled(a, IN) == ERR)
 fails(errno.EDESTADDRREQ, a.recvfrom, 10)
 assert polled(a, IN) == 0
-os.write(a.fileno(), b'x'); until(lambda: polled(a, IN))
+os.write(a.fileno(), b'x'); until(lambda: polled(a, IN) == ERR)
 assert a.getsockopt(SOL_SOCKET, SO_ERROR) == errno.EDESTADDRREQ and a.getsockopt(SOL_SOCKET, SO_ERROR) == 0
 # Nor can `send` of what is too long.
 a = socket(AF_INET, SOCK_DGRAM); a.bind(('127.0.0.1', 0))
-b = socket(AF_INET, SOCK_DGRAM); b.connect(a.getsockname()); assert b.send(b'x' * 65508) == 65508; b.send(b'y')
-until(lambda: polled(b, IN)); assert b.getsockopt(SOL_SOCKET, SO_ERROR) == errno.EMSGSIZE
-assert a.recv(70000) == b'y' and b.getsockopt(SOL_SOCKET, SO_ERROR) == 0
+b = socket(AF_INET, SOCK_DGRAM); b.connect(a.getsockname()); assert b.send(b'x' * 65508) == 65508
+until(lambda: polled(b, IN) == ERR); assert b.getsockopt(SOL_SOCKET, SO_ERROR) == errno.EMSGSIZE
+assert b.send(b'y') == 1 and a.recv(70000) == b'y' and b.getsockopt(SOL_SOCKET, SO_ERROR) == 0
 b = socket(AF_INET, SOCK_DGRAM); b.bind(('127.0.0.1', 0))
 a.connect(b.getsockname()); a.send(b'now'); assert b.recv(10) == b'now'
 "#,

@@ -4,7 +4,7 @@
 //! are sent by the engine, after what the program wrote natively before.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -130,7 +130,7 @@ fn send(
             send_stream(w, cx, call, key, theirs, message, phase)
         }
         Body::Listener(_) => Err(broken_pipe(call, message.flags)),
-        Body::Datagrams(_) => send_datagram(w, cx, call, key, message),
+        Body::Datagrams(_) => send_datagram(w, cx, call, key, theirs, message),
         Body::Netlink(_) => {
             let data = msghdr::gather(call.memory(), &message.vectors)?;
             if let Body::Netlink(netlink) = &mut socket_at(w, key)?.body {
@@ -201,12 +201,20 @@ fn send_stream(
     Ok(Sent::Bytes(call.progress))
 }
 
-fn send_datagram(w: &mut World, cx: &mut Context<'_>, call: &Call, key: Key, message: &Message) -> Result<Sent, Errno> {
+fn send_datagram(
+    w: &mut World,
+    cx: &mut Context<'_>,
+    call: &Call,
+    key: Key,
+    theirs: &OwnedFd,
+    message: &Message,
+) -> Result<Sent, Errno> {
     if message.flags & (libc::MSG_OOB | libc::MSG_MORE) != 0 {
         return Err(Errno::OPNOTSUPP);
     }
     let socket = socket_at(w, key)?;
     let id = socket.id.ok_or(Errno::BADF)?;
+    datagram::hush(socket, theirs.as_fd());
     if let Some(error) = socket.error.take() {
         return Err(error);
     }
@@ -219,6 +227,7 @@ fn send_datagram(w: &mut World, cx: &mut Context<'_>, call: &Call, key: Key, mes
     let asked = Asked::read(&message.control)?;
     let data = msghdr::gather(call.memory(), &message.vectors)?;
     datagram::send_native(socket, cx);
+    w.run_soon(key);
     let before = cx.host.options(id).map_err(errno)?;
     let local = cx.host.local_addr(id).map_err(errno)?;
     let device = match asked.interface {
@@ -249,7 +258,13 @@ fn send_datagram(w: &mut World, cx: &mut Context<'_>, call: &Call, key: Key, mes
     match result {
         Ok(n) => Ok(Sent::Bytes(n)),
         Err(Error::WouldBlock) => Ok(Sent::WouldBlock),
-        Err(e) => Err(errno(e)),
+        Err(e) => {
+            // The error queue tells more.
+            if e == Error::MessageTooLong {
+                datagram::show_queued(socket_at(w, key)?, cx);
+            }
+            Err(errno(e))
+        }
     }
 }
 

@@ -266,8 +266,8 @@ fn value(
             libc::SO_ACCEPTCONN => return bytes(matches!(socket.body, Body::Listener(_)) as i32),
             libc::SO_ERROR => {
                 // The kernel's own is the one that was made to show this one.
+                datagram::hush(socket, theirs.as_fd());
                 let shows = sys::pending_error(theirs) != 0;
-                datagram::sleep(socket, theirs.as_fd());
                 let host = socket.id.and_then(|id| cx.host.take_error(id)).map(errno);
                 let error = socket.error.take().or(host);
                 let told = !shows && matches!(&socket.body, Body::Stream(stream) if stream.reset_shown);

@@ -92,7 +92,9 @@ fn next(w: &mut World, cx: &mut Context<'_>, key: Key, theirs: &OwnedFd, flags: 
         return Err(Errno::OPNOTSUPP);
     }
     if flags & libc::MSG_ERRQUEUE != 0 {
-        return datagram::take_error(socket_at(w, key)?, cx, theirs.as_fd()).map(Some);
+        let letter = datagram::take_error(socket_at(w, key)?, cx, theirs.as_fd())?;
+        w.run_soon(key);
+        return Ok(Some(letter));
     }
     match datagram::peek(socket_at(w, key)?, cx, theirs.as_fd()) {
         Ok(letter) => Ok(Some(letter)),

@@ -41,18 +41,23 @@ pub(super) fn shutdown(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> 
         }
         Body::Datagrams(d) => {
             let result = cx.host.shutdown(cx.now, id, how).map_err(errno);
+            let tells = d.alarm.is_some();
             if how != Shutdown::Read && !d.write_shut {
                 crate::datagram::send_native(socket, cx);
                 if let Body::Datagrams(d) = &mut socket.body {
                     d.write_shut = true;
                 }
                 rustix::net::shutdown(&theirs, End::Write)?;
-                w.watch_close(cx, key, &theirs);
+                if !tells {
+                    w.watch_close(cx, key, &theirs);
+                }
             }
-            if how != Shutdown::Write
-                && let Some(ours) = &socket_at(w, key)?.ours
-            {
-                rustix::net::shutdown(ours, End::Write)?;
+            if how != Shutdown::Write {
+                // The ends of a DGRAM pair are shut by themselves.
+                match &socket_at(w, key)?.ours {
+                    Some(ours) if !tells => rustix::net::shutdown(ours, End::Write)?,
+                    _ => rustix::net::shutdown(&theirs, End::Read)?,
+                }
             }
             w.retry_soon(key);
             Ok(Outcome::Done(result.map(|()| 0)))

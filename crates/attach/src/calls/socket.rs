@@ -8,10 +8,11 @@ use wireway_engine::Context;
 use wireway_stack::Kind;
 
 use super::{Call, Outcome};
+use crate::alarm::Alarm;
 use crate::datagram::Datagrams;
 use crate::netlink::Netlink;
 use crate::notify::NotHanded;
-use crate::socket::{Body, Pair, Socket, domain, errno, pair_type};
+use crate::socket::{Body, Pair, Socket, domain, errno};
 use crate::stream::{Phase, Stream};
 use crate::sys;
 use crate::world::World;
@@ -34,14 +35,19 @@ pub(super) fn socket(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Re
         libc::AF_NETLINK => return Err(Errno::PROTONOSUPPORT),
         _ => return Err(Errno::AFNOSUPPORT),
     };
-    let pair = Pair::new(wanted.map_or(SocketType::SEQPACKET, pair_type), flags & libc::SOCK_NONBLOCK != 0)?;
+    let nonblocking = flags & libc::SOCK_NONBLOCK != 0;
+    let (pair, alarm) = match wanted {
+        Some(Kind::Stream) => (Pair::new(SocketType::STREAM, nonblocking)?, None),
+        Some(_) => datagram_pair(w, nonblocking)?,
+        None => (Pair::new(SocketType::SEQPACKET, nonblocking)?, None),
+    };
     let id = match wanted {
         Some(kind) => Some(cx.host.socket(domain(family), kind).map_err(errno)?),
         None => None,
     };
     let body = match wanted {
         Some(Kind::Stream) => Body::Stream(Stream::new(Phase::Fresh)),
-        Some(kind) => Body::Datagrams(Datagrams::new(kind)),
+        Some(kind) => Body::Datagrams(Datagrams::new(kind, alarm)),
         None => Body::Netlink(Netlink::new(call.thread(), crate::process::user(call.thread()))),
     };
     if !matches!(body, Body::Stream(_)) {
@@ -85,6 +91,19 @@ pub(super) fn socket(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Re
             }
         }
     }
+}
+
+/// A pair on which errors can be shown, if its close can be seen; else one that shows its close alone.
+fn datagram_pair(w: &mut World, nonblocking: bool) -> Result<(Pair, Option<Box<Alarm>>), Errno> {
+    if let Some(closes) = &mut w.closes {
+        let pair = Pair::new(SocketType::DGRAM, nonblocking)?;
+        if let Ok(alarm) = Alarm::new(pair.theirs.as_fd())
+            && closes.watch(pair.theirs.as_fd(), pair.inode).is_ok()
+        {
+            return Ok((pair, Some(Box::new(alarm))));
+        }
+    }
+    Ok((Pair::new(SocketType::SEQPACKET, nonblocking)?, None))
 }
 
 /// The host's kind of socket, or the error Linux gives for a combination it has not.

@@ -212,8 +212,14 @@ impl DatagramSocket {
         }
     }
 
+    /// Takes the oldest error of the queue. As on Linux the next one of ICMP is the pending error then.
     pub fn recv_error(&mut self) -> Result<SocketError> {
-        self.errors.pop_front().ok_or(Error::WouldBlock)
+        let error = self.errors.pop_front().ok_or(Error::WouldBlock)?;
+        let next = self.errors.front().filter(|next| next.offender.is_some()).map(|next| next.error);
+        if next.is_some() || error.offender.is_some() {
+            self.error = next;
+        }
+        Ok(error)
     }
 
     pub fn take_error(&mut self) -> Option<Error> {

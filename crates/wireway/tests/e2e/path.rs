@@ -15,6 +15,7 @@ in_both_families! {
         datagrams_fit_a_narrower_path,
         datagrams_are_fragmented_at_every_mtu,
         tracepath_finds_the_way_and_its_mtu,
+        traceroute_shows_every_hop,
         the_kernel_traces_the_way_to_us,
         nmap_finds_the_open_ports,
     ]
@@ -47,16 +48,19 @@ impl Path {
                 "ip addr add {v4}/24 dev {interface}; ip addr add {v6}/64 dev {interface} nodad; ip link set {interface} up\n"
             )
         };
+        // Else it is chance whether the last of many probes is answered.
+        let answers = "echo 0 > /proc/sys/net/ipv4/icmp_ratelimit; echo 0 > /proc/sys/net/ipv6/icmp/ratelimit\n";
         let routes = |v4: &str, v6: &str| format!("ip route add default via {v4}; ip -6 route add default via {v6}\n");
-        server.script(scene, "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad");
+        server.script(scene, &[answers, "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad"].concat());
         second.script(
             scene,
-            &[forward, &format!("ip link add right type veth peer name left netns {}", server.pid())].concat(),
+            &[forward, answers, &format!("ip link add right type veth peer name left netns {}", server.pid())].concat(),
         );
         router.script(
             scene,
             &[
                 forward,
+                answers,
                 &format!(
                     "ip link add right mtu {narrow} type veth peer name left mtu {narrow} netns {}\n",
                     second.pid()
@@ -229,6 +233,35 @@ fn tracepath_finds_the_way_and_its_mtu(setting: Setting) {
     }
     assert!(text.contains("[LOCALHOST]") && text.contains("pmtu 1500"), "our own interface: {text}");
     assert!(text.contains("Resume: pmtu 1400 hops 3 back 3"), "{text}");
+}
+
+/// The second column of what traceroute prints: who answered at each hop.
+fn hops(text: &str) -> Vec<&str> {
+    text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect()
+}
+
+/// As the kernel's from the first router, and that router before. It waits for POLLERR alone before it reads the error queue.
+fn traceroute_shows_every_hop(setting: Setting) {
+    if skip_without_root("traceroute") {
+        return;
+    }
+    let scene = Scene::new(setting);
+    let path = Path::new(&scene, 1400);
+    let far = far(setting.family);
+    for method in [&["-U"][..], &["-U", "-q", "3", "-N", "1"], &["--mtu"]] {
+        let arguments = [&["-n", "-q", "1"], method, &[far]].concat();
+        let kernel = finish(scene.command_in(&path.router, "traceroute").args(&arguments)).text();
+        let mut traceroute = scene.run_in(&path.router, &options_with_router(setting.family), "traceroute");
+        let text = finish(traceroute.args(&arguments)).text();
+        assert_eq!(
+            hops(&text),
+            [&[kernels(setting.family)], &hops(&kernel)[..]].concat(),
+            "{method:?}: {text}{kernel}"
+        );
+        if method == ["--mtu"] {
+            assert!(text.contains("F=1500") && text.contains("F=1400"), "{text}");
+        }
+    }
 }
 
 /// By datagrams to ports where nobody listens, by echo requests and by SYNs.
