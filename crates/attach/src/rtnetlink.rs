@@ -10,6 +10,7 @@ mod address;
 mod link;
 pub(crate) mod link_change;
 mod lookup;
+mod message;
 mod neighbour;
 mod notice;
 mod reply;
@@ -23,6 +24,7 @@ use rustix::io::Errno;
 use wireway_packet::Instant;
 use wireway_stack::Host;
 
+pub(crate) use message::Message;
 pub use notice::Watch;
 use request::Request;
 
@@ -96,6 +98,13 @@ pub fn answer(host: &mut Host, now: Instant, caller: Caller, datagram: &[u8]) ->
         }
     }
     answers
+}
+
+/// Carries out a request of our own.
+pub(crate) fn change(host: &mut Host, now: Instant, message: &Message) -> Result<(), Errno> {
+    let Message { kind, flags, ref body } = *message;
+    let request = Request { raw: &[], kind, flags, sequence: 0, body };
+    carry_out(host, now, Caller::default(), &request).map(drop).map_err(|refusal| refusal.errno)
 }
 
 /// Requests come in fours: new, delete, get, set.

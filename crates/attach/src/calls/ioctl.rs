@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use wireway_engine::Context;
 use wireway_stack::Host;
 
-use super::{Call, Outcome, Target, socket_at, target};
+use super::{Call, Outcome, Target, ioctl_change, socket_at, target};
 use crate::links::{self, broadcast, mask};
 use crate::process::socket_inode;
 use crate::socket::Body;
@@ -37,9 +37,6 @@ const SIOCGIFHWADDR: u32 = 0x8927;
 const SIOCGIFINDEX: u32 = 0x8933;
 const SIOCGIFTXQLEN: u32 = 0x8942;
 const SIOCETHTOOL: u32 = 0x8946;
-/// Requests that change an interface.
-const CHANGES: [u32; 12] =
-    [0x8914, 0x8916, 0x8918, 0x891a, 0x891c, 0x891e, 0x8922, 0x8923, 0x8924, 0x890b, 0x890c, 0x8943];
 /// The first and last request about interfaces: the host's, whatever kind of socket asks.
 const INTERFACES: std::ops::RangeInclusive<u32> = 0x890b..=0x89df;
 
@@ -74,14 +71,19 @@ pub(super) fn ioctl(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Res
                     in_pair + cx.host.send_outstanding(id)
                 }
                 SIOCATMARK => 0,
-                r if INTERFACES.contains(&r) => return interface(cx.host, call, r),
+                r if INTERFACES.contains(&r) => {
+                    let family = socket_at(w, key)?.family;
+                    return interface(cx, call, r, family);
+                }
                 _ => return Err(Errno::NOTTY),
             };
             call.memory().write_u32(call.argument(2), value.min(i32::MAX as usize) as u32)?;
             Ok(Outcome::Done(Ok(0)))
         }
         // Any socket may be used to ask about interfaces, and some programs use AF_UNIX ones.
-        Target::Local if INTERFACES.contains(&request) && is_socket(w, call) => interface(cx.host, call, request),
+        Target::Local if INTERFACES.contains(&request) && is_socket(w, call) => {
+            interface(cx, call, request, libc::AF_INET)
+        }
         Target::Local => Ok(Outcome::GoOn),
     }
 }
@@ -90,11 +92,13 @@ fn is_socket(w: &mut World, call: &Call) -> bool {
     w.processes.descriptor(call.thread(), call.int(0)).is_ok_and(|end| socket_inode(end.as_fd()).is_some())
 }
 
-fn interface(host: &Host, call: &Call, request: u32) -> Result<Outcome, Errno> {
+fn interface(cx: &mut Context<'_>, call: &Call, request: u32, family: i32) -> Result<Outcome, Errno> {
     let (memory, at) = (call.memory(), call.argument(2));
-    if CHANGES.contains(&request) {
-        return Err(Errno::PERM);
+    if ioctl_change::is_one(request) {
+        ioctl_change::change(cx, memory, at, request, family)?;
+        return Ok(Outcome::Done(Ok(0)));
     }
+    let host = &*cx.host;
     if request == SIOCGIFCONF {
         configuration(host, call)?;
         return Ok(Outcome::Done(Ok(0)));

@@ -6,6 +6,7 @@
 mod accept;
 mod connect;
 mod ioctl;
+mod ioctl_change;
 mod message;
 mod multicast;
 mod name;

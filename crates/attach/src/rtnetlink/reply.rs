@@ -51,14 +51,17 @@ pub(super) fn acknowledge(request: &Request<'_>, caller: Caller, result: Result<
     body.resize(body.len().next_multiple_of(4), 0);
     if let (Err(Refusal { text: Some(text), .. }), true) = (result, caller.extended) {
         flags |= NLM_F_ACK_TLVS;
-        let length = 4 + text.len() as u16 + 1;
-        body.extend_from_slice(&length.to_ne_bytes());
-        body.extend_from_slice(&NLMSGERR_ATTR_MSG.to_ne_bytes());
-        body.extend_from_slice(text.as_bytes());
-        body.push(0);
-        body.resize(body.len().next_multiple_of(4), 0);
+        append_attribute(&mut body, NLMSGERR_ATTR_MSG, &[text.as_bytes(), &[0]].concat());
     }
     plain(request, caller, NLMSG_ERROR, flags, &body)
+}
+
+/// Appends an attribute, padded.
+pub(super) fn append_attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    body.extend_from_slice(&((4 + value.len()) as u16).to_ne_bytes());
+    body.extend_from_slice(&kind.to_ne_bytes());
+    body.extend_from_slice(value);
+    body.resize(body.len().next_multiple_of(4), 0);
 }
 
 fn plain(request: &Request<'_>, caller: Caller, kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {

@@ -93,10 +93,12 @@ impl Net {
         let at = self.interface(interface).ok_or(Error::NoDevice)?;
         let state = match cidr.address {
             IpAddr::V6(ip) if !is_of_one_host(ip) => return Err(Error::InvalidArgument),
-            IpAddr::V6(_) if at.mtu < u32::from(MIN_MTU) || at.mac().is_none() => return Err(Error::InvalidArgument),
+            IpAddr::V6(_) if at.mtu < u32::from(MIN_MTU) => return Err(Error::InvalidArgument),
             // Claimed already: nothing is to be done.
             IpAddr::V6(_) if at.claims.has(cidr.address) => return Ok(()),
             _ if at.claims.claims.len() >= ADDRESSES => return Err(Error::NoBuffers),
+            // On `lo` there is nobody to ask (RFC 4862 §5.4 is about links with others).
+            IpAddr::V6(_) if at.mac().is_none() => State::Settled,
             IpAddr::V6(_) if self.settings.ipv6_dad_transmits > 0 && !options.no_dad => State::Probing(0),
             IpAddr::V4(_) if options.probe => State::Probing(0),
             IpAddr::V4(_) if self.settings.arp_notify => State::Announcing(0),

@@ -146,6 +146,16 @@ impl RoutingTable {
         }
     }
 
+    /// An address is the host's no longer: as on Linux, routes of IPv4 that prefer it as a source go, those of IPv6 prefer none any more.
+    pub fn forget_source(&mut self, address: IpAddr) {
+        for entry in self.list().into_iter().filter(|entry| entry.source == Some(address)) {
+            let _ = match address {
+                IpAddr::V4(_) => self.remove(entry.destination, |old| *old == entry),
+                IpAddr::V6(_) => self.replace(&entry, RouteEntry { source: None, ..entry }),
+            };
+        }
+    }
+
     /// Whether the network is known to be on the link of an interface.
     fn has(&self, destination: Cidr, interface: InterfaceId) -> bool {
         self.to(destination).iter().any(|e| e.interface == interface && e.gateway.is_none())
@@ -451,6 +461,9 @@ impl Net {
         if up {
             self.disconnect_address(interface, cidr);
             self.promote_address(interface, cidr);
+        }
+        if !self.local_addresses.contains_key(&cidr.address) {
+            self.routes.forget_source(cidr.address);
         }
         self.destinations.clear();
         true

@@ -53,6 +53,7 @@ mod dns;
 mod eyeballs;
 mod failure;
 mod hostile;
+mod interfaces;
 mod ipv6;
 mod java;
 mod multicast;
