@@ -41,6 +41,10 @@ pub const NATIVE_SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 pub const NATIVE_RECEIVE_FLAGS: i32 =
     libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_PEEK | libc::MSG_WAITALL | libc::MSG_CMSG_CLOEXEC;
 
+/// Numbers of descriptors on which sending is notified: a raw or ping socket gets one of these. On the pair that stands for it a native
+/// `send` would return the pending error, which on Linux a raw socket's does not.
+pub const NOTIFIED_SENDERS: std::ops::Range<i32> = 1000..1024;
+
 /// System calls that are notified whatever their arguments are.
 const ALWAYS: [i64; 14] = [
     libc::SYS_connect,
@@ -136,6 +140,18 @@ fn addressed_block(native_flags: i32) -> [Instruction; 8] {
     ]
 }
 
+/// `sendto`: as above, but notified on descriptors of these numbers.
+fn send_block() -> Vec<Instruction> {
+    let mut block = vec![
+        load_argument(0),
+        jump_at_least(NOTIFIED_SENDERS.end as u32, 2, 0),
+        jump_at_least(NOTIFIED_SENDERS.start as u32, 0, 1),
+        answer(NOTIFY),
+    ];
+    block.extend(addressed_block(NATIVE_SEND_FLAGS));
+    block
+}
+
 /// `ioctl`: only the requests that concern sockets, and the two byte counts that sockets share with terminals.
 fn ioctl_block() -> [Instruction; 7] {
     [
@@ -182,7 +198,7 @@ fn prctl_block() -> [Instruction; 8] {
 /// Builds the filter for this machine's ABI and the ones that the same kernel also runs.
 pub fn program() -> Vec<Instruction> {
     let mut native = vec![load_number(), jump_at_least(X32_BIT, 0, 1), errno(libc::ENOSYS)];
-    on(&mut native, libc::SYS_sendto as u32, &addressed_block(NATIVE_SEND_FLAGS));
+    on(&mut native, libc::SYS_sendto as u32, &send_block());
     on(&mut native, libc::SYS_recvfrom as u32, &addressed_block(NATIVE_RECEIVE_FLAGS));
     on(&mut native, libc::SYS_ioctl as u32, &ioctl_block());
     on(&mut native, libc::SYS_socket as u32, &socket_block());
@@ -300,6 +316,14 @@ mod tests {
             [libc::SYS_read, libc::SYS_write, libc::SYS_poll, libc::SYS_close, libc::SYS_sendfile, libc::SYS_fcntl]
         {
             assert_eq!(native(number, [3, 0x8910, 0, 0, 0, 0]), ALLOW);
+        }
+    }
+
+    #[test]
+    fn sending_is_notified_on_the_numbers_of_raw_sockets() {
+        for (fd, verdict) in [(999, ALLOW), (1000, NOTIFY), (1023, NOTIFY), (1024, ALLOW), (-1, ALLOW)] {
+            assert_eq!(native(libc::SYS_sendto, [fd as u32 as u64, 1, 1, 0, 0, 0]), verdict, "{fd}");
+            assert_eq!(native(libc::SYS_recvfrom, [fd as u32 as u64, 1, 1, 0, 0, 0]), ALLOW, "{fd}");
         }
     }
 

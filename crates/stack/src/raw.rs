@@ -171,7 +171,12 @@ impl Raw {
     ) -> Result<usize> {
         let socket = self.get_mut(id)?;
         let common = &mut socket.common;
-        common.check_send()?;
+        // As on Linux, a raw socket tells its pending error otherwise, unless it writes whole packets.
+        if socket.kind == Kind::Ping || socket.options.header_included {
+            common.check_send()?;
+        } else {
+            common.check_open_for_sending()?;
+        }
         let peer = match (peer, common.peer) {
             (Some(peer), _) => to_own_family(common, peer)?,
             (None, Some(peer)) => peer,

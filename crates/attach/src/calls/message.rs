@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use wireway_engine::Context;
-use wireway_stack::{Error, SocketOption};
+use wireway_stack::{Error, Kind, SocketOption};
 
 use super::connect::reachable;
 use super::{Call, Outcome, Target, park, socket_at, target};
@@ -214,9 +214,12 @@ fn send_datagram(
     }
     let socket = socket_at(w, key)?;
     let id = socket.id.ok_or(Errno::BADF)?;
-    datagram::hush(socket, theirs.as_fd());
-    if let Some(error) = socket.error.take() {
-        return Err(error);
+    // Sending by a raw socket tells no pending error.
+    if !matches!(&socket.body, Body::Datagrams(d) if matches!(d.kind, Kind::Raw(_))) {
+        datagram::hush(socket, theirs.as_fd());
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
     }
     let family = socket.family;
     let peer = message.name.as_ref().map(|raw| destination(raw, family)).transpose()?;

@@ -10,11 +10,12 @@ use wireway_stack::Kind;
 use super::{Call, Outcome};
 use crate::alarm::Alarm;
 use crate::datagram::Datagrams;
+use crate::filter::NOTIFIED_SENDERS;
 use crate::netlink::Netlink;
 use crate::notify::NotHanded;
 use crate::socket::{Body, Pair, Socket, domain, errno};
 use crate::stream::{Phase, Stream};
-use crate::sys;
+use crate::sys::{self, Target};
 use crate::world::World;
 
 /// Families of netlink that tell of the machine, not of its network.
@@ -73,7 +74,17 @@ pub(super) fn socket(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Re
         body,
     };
     let key = w.sockets.insert(cx, socket)?;
-    match call.notification.answer_descriptor(pair.theirs.as_fd(), flags & libc::SOCK_CLOEXEC != 0) {
+    let close_on_exec = flags & libc::SOCK_CLOEXEC != 0;
+    if matches!(wanted, Some(Kind::Raw(_) | Kind::Ping))
+        && let Some(number) = number_of_notified_sender(w, call)
+        && call.notification.hand_over(pair.theirs.as_fd(), Target::Exactly(number), close_on_exec).is_ok()
+    {
+        if let Some(socket) = w.sockets.get(key) {
+            socket.holder.1 = number;
+        }
+        return Ok(Outcome::Done(Ok(number.into())));
+    }
+    match call.notification.answer_descriptor(pair.theirs.as_fd(), close_on_exec) {
         Ok(number) => {
             if let Some(socket) = w.sockets.get(key) {
                 socket.holder.1 = number;
@@ -91,6 +102,11 @@ pub(super) fn socket(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Re
             }
         }
     }
+}
+
+/// A number that is free in the calling process, by which the filter knows that sending is to be notified.
+fn number_of_notified_sender(w: &mut World, call: &Call) -> Option<i32> {
+    NOTIFIED_SENDERS.rev().find(|&number| w.processes.descriptor(call.thread(), number).err() == Some(Errno::BADF))
 }
 
 /// A pair on which errors can be shown, if its close can be seen; else one that shows its close alone.

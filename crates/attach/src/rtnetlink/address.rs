@@ -79,7 +79,7 @@ fn message(link: &InterfaceInfo<'_>, now: Instant, info: &AddressInfo, first: bo
     message.header.index = links::index(link.id);
     message.attributes = vec![AddressAttribute::Address(address)];
     // IPv6 has neither broadcast nor labels, and names an address twice only on point-to-point links.
-    if let IpAddr::V4(_) = address {
+    if address.is_ipv4() {
         message.attributes.push(AddressAttribute::Local(address));
         if let Some(broadcast) = info.cidr.broadcast().filter(|_| !links::is_loopback(link)) {
             message.attributes.push(AddressAttribute::Broadcast(broadcast));

@@ -273,9 +273,13 @@ impl DatagramSocket {
     pub fn check_send(&mut self) -> Result<()> {
         match self.error.take() {
             Some(error) => Err(error),
-            None if self.shut_write => Err(Error::BrokenPipe),
-            None => Ok(()),
+            None => self.check_open_for_sending(),
         }
+    }
+
+    /// EPIPE after shutdown.
+    pub fn check_open_for_sending(&self) -> Result<()> {
+        if self.shut_write { Err(Error::BrokenPipe) } else { Ok(()) }
     }
 
     /// ENOTCONN if the socket is not connected, but as on Linux the shutdown counts all the same.

@@ -248,7 +248,7 @@ fn traceroute_shows_every_hop(setting: Setting) {
     let scene = Scene::new(setting);
     let path = Path::new(&scene, 1400);
     let far = far(setting.family);
-    for method in [&["-U"][..], &["-U", "-q", "3", "-N", "1"], &["--mtu"]] {
+    for method in [&["-U"][..], &["-I"], &["-T"], &["-U", "-q", "3", "-N", "1"], &["--mtu"]] {
         let arguments = [&["-n", "-q", "1"], method, &[far]].concat();
         let kernel = finish(scene.command_in(&path.router, "traceroute").args(&arguments)).text();
         let mut traceroute = scene.run_in(&path.router, &options_with_router(setting.family), "traceroute");
