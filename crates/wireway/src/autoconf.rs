@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use wireway::dhcp::Information;
 use wireway::packet::Instant;
-use wireway::stack::{AddressState, Cidr, Host, InterfaceId, SocketId};
+use wireway::stack::{AddressInfo, AddressState, Cidr, Host, InterfaceId, SocketId};
 
-use crate::cli::{Net, RunArgs};
+use crate::interface::Interface;
 use crate::resolver::Resolver;
 use crate::run::{Failure, random};
 
@@ -30,6 +30,8 @@ pub struct Autoconf {
     /// The addresses that were given.
     given: Vec<IpAddr>,
     slaac: bool,
+    /// A link-local address is waited for.
+    link_local: bool,
     information: Option<Information>,
     seed: [u8; 32],
     /// Whose answers go to programs that look names up, if the routers are to say.
@@ -40,19 +42,20 @@ pub struct Autoconf {
     address_at: Option<Instant>,
     look_at: Instant,
     network: String,
+    option: String,
 }
 
 impl Autoconf {
-    /// As `args` ask for it, if they do.
+    /// For an interface that has to wait for `given` addresses, or is to make some. `dns` is told of servers.
     pub fn new(
-        args: &RunArgs,
+        asked: &Interface,
+        given: &[Cidr],
         now: Instant,
         interface: InterfaceId,
         dns: Option<&Rc<RefCell<Resolver>>>,
     ) -> Result<Option<Autoconf>, Failure> {
-        let given = args.addresses().map(|cidr| cidr.address);
-        let given: Vec<IpAddr> = given.filter(|address| address.is_ipv6() && args.net != Net::Gateway).collect();
-        if !args.slaac() && given.is_empty() {
+        let given: Vec<IpAddr> = given.iter().map(|cidr| cidr.address).filter(IpAddr::is_ipv6).collect();
+        if !asked.slaac() && !asked.link_local() && given.is_empty() {
             return Ok(None);
         }
         let mut seed = [0; 32];
@@ -60,14 +63,16 @@ impl Autoconf {
         Ok(Some(Autoconf {
             interface,
             given,
-            slaac: args.slaac(),
+            slaac: asked.slaac(),
+            link_local: asked.link_local(),
             information: None,
             seed,
-            dns: dns.filter(|_| args.dns.is_none()).cloned(),
+            dns: dns.cloned(),
             give_up_at: Some(now + PATIENCE),
             address_at: None,
             look_at: now,
-            network: args.net.to_string(),
+            network: asked.network(),
+            option: asked.option(),
         }))
     }
 
@@ -108,10 +113,21 @@ impl Autoconf {
         let all = host.addresses(self.interface);
         for given in &self.given {
             match all.iter().find(|info| info.cidr.address == *given) {
-                None => return Err(format!("--address {given}: another host on {} has it", self.network)),
+                None => {
+                    return Err(format!("{}--address {given}: another host on {} has it", self.option, self.network));
+                }
                 Some(info) if info.state == AddressState::Tentative => return Ok(()),
                 Some(_) => {}
             }
+        }
+        let usable = |info: &AddressInfo| info.state == AddressState::Preferred && is_link_local(info.cidr.address);
+        if self.link_local && !all.iter().any(usable) {
+            let others = "other hosts have each address that was tried";
+            return if now < give_up_at {
+                Ok(())
+            } else {
+                Err(format!("{}--address link-local: {others}", self.option))
+            };
         }
         if !self.slaac {
             self.give_up_at = None;
@@ -125,7 +141,7 @@ impl Autoconf {
         let servers = self.dns.as_ref().map(|dns| dns.borrow_mut().look(host)).unwrap_or_default();
         if !servers.is_empty() || self.information.is_none() || now >= since + DNS_PATIENCE {
             self.give_up_at = None;
-            eprintln!("wireway: {}", describe(host, self.interface, address, &servers));
+            eprintln!("wireway: {}{}", self.option, describe(host, self.interface, address, &servers));
         }
         Ok(())
     }
@@ -140,8 +156,8 @@ impl Autoconf {
 
     fn in_vain(&self) -> String {
         format!(
-            "no address by SLAAC: no router on {} has advertised a prefix; start one there (such as dnsmasq --enable-ra), or say the address: --address fd00::4/64",
-            self.network
+            "{}no address by SLAAC: no router on {} has advertised a prefix; start one there (such as dnsmasq --enable-ra), or say the address: --address fd00::4/64",
+            self.option, self.network
         )
     }
 }
@@ -150,7 +166,11 @@ impl Autoconf {
 fn address(host: &Host, interface: InterfaceId) -> Option<Cidr> {
     let all = host.addresses(interface).into_iter();
     let made = all.filter(|info| info.state == AddressState::Preferred && info.lifetimes.is_some());
-    made.map(|info| info.cidr).find(|cidr| matches!(cidr.address, IpAddr::V6(v6) if !v6.is_unicast_link_local()))
+    made.map(|info| info.cidr).find(|cidr| cidr.address.is_ipv6() && !is_link_local(cidr.address))
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 fn describe(host: &Host, interface: InterfaceId, address: Cidr, servers: &[IpAddr]) -> String {

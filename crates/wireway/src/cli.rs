@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use wireway::stack::Cidr;
 use wireway::wire::MacAddr;
 
 use crate::address::Address;
+use crate::interface::{self, Behind, FIRST, Interface, More};
 
 /// Runs any program, unmodified, on a TCP/IP stack in user space.
 #[derive(Parser, Debug)]
@@ -35,6 +35,8 @@ Examples:
   wireway run --publish 8080:80 -- nginx -g 'daemon off;'
   wireway run --net tap=way0 --address 10.0.0.4/24 -- ./server -a 10.0.0.4
   wireway run --net tap=way0 --address dhcp -- curl http://example.com/
+  wireway run --net tap=way0 --interface vlan=5,address=10.5.0.4/24 -- ping 10.5.0.5
+  wireway run --interface tap=way1,address=10.1.0.4/24 -- ip addr
   wireway run --net link=cable -- nc -l 5000           and, in another terminal,
   wireway run --net link=cable -- nc 10.0.3.1 5000
 
@@ -47,9 +49,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "NET", default_value = "gateway")]
     pub net: Net,
 
-    /// The program's address and prefix length, or dhcp (IPv4), or slaac (IPv6); may be repeated for the other family [default: 10.0.2.15/24 and
-    /// fd00:10:0:2::15/64; on a tap 10.0.0.4/24; on a link 10.0.3.1/24, .2]
-    #[arg(long, value_name = "CIDR|dhcp|slaac")]
+    /// The program's address and prefix length, or dhcp (IPv4), or slaac or link-local (IPv6); may be repeated for the other family [default: 10.0.2.15/24
+    /// and fd00:10:0:2::15/64; on a tap 10.0.0.4/24; on a link 10.0.3.1/24, .2]
+    #[arg(long, value_name = "CIDR|dhcp|slaac|link-local")]
     pub address: Vec<Address>,
 
     /// The router for all else, one a family; on the gateway net also this machine's loopback [default: .2 and ::2; on a
@@ -68,6 +70,14 @@ pub struct RunArgs {
     /// The hardware address of the program's interface [default: made up]
     #[arg(long, value_name = "MAC", value_parser = parse_mac)]
     pub mac: Option<MacAddr>,
+
+    /// One more interface: a tap, a link, or a VLAN (802.1Q) of an interface before it; may be repeated
+    ///
+    /// KEY=VALUE, joined by commas. What it is: tap=NAME, link=NAME or vlan=ID, the last with parent=NAME [default: eth0] and
+    /// protocol=802.1ad if that is the tag. And name=NAME [default: eth1 and so on, PARENT.ID], mtu=BYTES, mac=MAC,
+    /// gateway=ADDR, address=CIDR|dhcp|slaac|link-local [default: link-local]; the last two may be repeated.
+    #[arg(long, value_name = "KEY=VALUE,…", verbatim_doc_comment)]
+    pub interface: Vec<More>,
 
     /// Lead a port of this machine to one of the program; may be repeated [gateway net only]
     #[arg(long, value_name = "[ADDR:]HOSTPORT:PORT[/tcp|/udp]")]
@@ -99,22 +109,17 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// The addresses that were given.
-    pub fn addresses(&self) -> impl Iterator<Item = Cidr> {
-        self.address.iter().filter_map(|address| match address {
-            Address::Static(cidr) => Some(*cidr),
-            Address::Dhcp | Address::Slaac => None,
-        })
-    }
-
-    /// Whether a DHCP server is to be asked.
-    pub fn dhcp(&self) -> bool {
-        self.address.contains(&Address::Dhcp)
-    }
-
-    /// Whether an address is to be made of what routers advertise.
-    pub fn slaac(&self) -> bool {
-        self.address.contains(&Address::Slaac)
+    /// The interfaces of the program's host, `eth0` first. The reason if they do not go together.
+    pub fn interfaces(&self) -> Result<Vec<Interface>, String> {
+        let first = Interface {
+            name: FIRST.into(),
+            behind: Behind::Net(self.net.clone()),
+            address: self.address.clone(),
+            gateway: self.gateway.clone(),
+            mtu: Some(self.mtu),
+            mac: self.mac,
+        };
+        interface::all(first, &self.interface).map_err(|what| format!("--interface: {what}"))
     }
 }
 
@@ -152,11 +157,11 @@ impl FromStr for Net {
     }
 }
 
-fn parse_gateway(text: &str) -> Result<IpAddr, String> {
+pub fn parse_gateway(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| "give an address, such as 10.0.2.2 or fd00::2".into())
 }
 
-fn parse_mac(text: &str) -> Result<MacAddr, String> {
+pub fn parse_mac(text: &str) -> Result<MacAddr, String> {
     let mac: MacAddr = text.parse().map_err(|_| "give six bytes in hexadecimal, such as 02:00:5e:10:00:01")?;
     if mac.is_multicast() || mac == MacAddr::ZERO {
         return Err(format!("{mac} cannot be the address of an interface"));
@@ -188,7 +193,9 @@ mod tests {
         assert!(run(&["--address", "10.0.0.0/31", "x"]).is_ok(), "RFC 3021: both addresses of a pair are hosts'");
         assert_eq!(run(&["--address", "10.0.0.4/24", "--address", "fd00::4/64", "x"]).unwrap().address.len(), 2);
         assert_eq!(run(&["--", "-x"]).unwrap().program, ["-x"]);
-        assert!(run(&["--address", "dhcp", "--address", "fd00::4/64", "x"]).unwrap().dhcp());
+        assert_eq!(run(&["--address", "dhcp", "--address", "link-local", "x"]).unwrap().address.len(), 2);
+        let more = run(&["--interface", "vlan=5", "--interface", "tap=t1,address=dhcp", "x"]).unwrap();
+        assert_eq!(more.interfaces().unwrap().len(), 3);
     }
 
     #[test]
@@ -208,6 +215,7 @@ mod tests {
             &["--gateway", "here", "x"],
             &["--mac", "01:00:00:00:00:00", "x"],
             &["--mtu", "67", "x"],
+            &["--interface", "vlan=4095", "x"],
             &[],
         ] {
             assert!(run(bad).is_err(), "{bad:?}");

@@ -9,7 +9,7 @@ use wireway::dhcp::{Client, ClientConfig, ClientEvent, Lease};
 use wireway::packet::Instant;
 use wireway::stack::{Host, InterfaceId, SocketId};
 
-use crate::cli::{Net, RunArgs};
+use crate::interface::Interface;
 use crate::resolver::Resolver;
 use crate::run::{Failure, random};
 
@@ -19,33 +19,33 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// A DHCP client, and what it has to tell the rest.
 pub struct Dhcp {
     client: Client,
+    interface: InterfaceId,
     /// Whose answers go to programs that look names up, if the server is to say.
     dns: Option<Rc<RefCell<Resolver>>>,
     /// The first lease is waited for, until then.
     give_up_at: Option<Instant>,
     network: String,
+    option: String,
 }
 
 impl Dhcp {
-    /// A client as `args` ask for it, if they do.
+    /// A client of the interface, if it is to ask. `dns` is told of servers.
     pub fn new(
-        args: &RunArgs,
+        asked: &Interface,
         host: &mut Host,
         now: Instant,
         interface: InterfaceId,
         dns: Option<&Rc<RefCell<Resolver>>>,
     ) -> Result<Option<Dhcp>, Failure> {
-        if !args.dhcp() {
+        if !asked.dhcp() {
             return Ok(None);
         }
         let mut seed = [0; 32];
         random(&mut seed)?;
         let client = Client::new(host, now, interface, ClientConfig::default(), seed)
-            .map_err(|e| Failure::own(format!("--address dhcp: {e}")))?;
-        // The gateway's own resolver is known already.
-        let dns = dns.filter(|_| args.net != Net::Gateway && args.dns.is_none()).cloned();
-        let network = args.net.to_string();
-        Ok(Some(Dhcp { client, dns, give_up_at: Some(now + PATIENCE), network }))
+            .map_err(|e| Failure::own(format!("{}--address dhcp: {e}", asked.option())))?;
+        let (dns, network, option) = (dns.cloned(), asked.network(), asked.option());
+        Ok(Some(Dhcp { client, interface, dns, give_up_at: Some(now + PATIENCE), network, option }))
     }
 
     /// The socket whose events are the client's.
@@ -69,9 +69,9 @@ impl Dhcp {
             match event {
                 ClientEvent::Bound(lease) => {
                     self.give_up_at = None;
-                    eprintln!("wireway: {}", describe(&lease));
+                    eprintln!("wireway: {}{}", self.option, describe(&lease));
                     if let Some(dns) = &self.dns {
-                        dns.borrow_mut().lease(host, &lease.dns);
+                        dns.borrow_mut().lease(host, self.interface, &lease.dns);
                     }
                 }
                 ClientEvent::Conflict(address) => {
@@ -92,8 +92,8 @@ impl Dhcp {
         }
         match self.give_up_at {
             Some(at) if at <= now => Err(format!(
-                "no address by DHCP: no server on {} has answered; start one there (such as dnsmasq), or say the address: --address 10.0.0.4/24",
-                self.network
+                "{}no address by DHCP: no server on {} has answered; start one there (such as dnsmasq), or say the address: --address 10.0.0.4/24",
+                self.option, self.network
             )),
             _ => Ok(()),
         }

@@ -3,6 +3,7 @@
 mod address;
 mod autoconf;
 mod cli;
+mod interface;
 mod lease;
 mod net;
 mod node;

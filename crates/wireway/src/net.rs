@@ -1,4 +1,4 @@
-//! The networks a program can be attached to: makes the program's interface, and what stands at the other end.
+//! The networks a program can be attached to: makes the cards of the program's interfaces, and what stands at the other end.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,10 +7,11 @@ use std::rc::Rc;
 use wireway::engine::Engine;
 use wireway::gateway::{Gateway, GatewayConfig, Subnet};
 use wireway::nic::{End, MemoryConfig, Monitor, Monitored, Nic, ShmConfig, ShmNic, TapConfig, TapNic, pair};
-use wireway::stack::{Cidr, Features, InterfaceConfig};
+use wireway::stack::Cidr;
 use wireway::wire::MacAddr;
 
 use crate::cli::{Net, RunArgs};
+use crate::interface::{Behind, Interface};
 use crate::resolver::{self, Resolver};
 use crate::run::Failure;
 
@@ -22,75 +23,111 @@ const PREFIX_LEN: u8 = 24;
 /// The gateway's network when nothing else was asked for.
 const SUBNETS: [Subnet; 2] = [Subnet::V4, Subnet::V6];
 /// No link of IPv6 carries less (RFC 8200 §5).
-const LEAST_MTU_V6: u16 = 1280;
+pub const LEAST_MTU_V6: u16 = 1280;
+/// Unless something else is said.
+const MTU: u16 = 1500;
 
-/// A network, ready for the program's host.
+/// An interface, ready for the program's host.
 pub struct Plan {
-    /// The program's interface.
-    pub interface: InterfaceConfig,
-    /// The card behind it.
-    pub nic: Box<dyn Nic>,
-    /// The routers for everything else, one a family.
+    /// What was asked for.
+    pub asked: Interface,
+    /// Its addresses, and the routers for everything else, one a family.
+    pub addresses: Vec<Cidr>,
     pub gateways: Vec<IpAddr>,
+    /// The card behind it; a VLAN has none.
+    pub nic: Option<Box<dyn Nic>>,
+}
+
+/// The networks of the program's host.
+pub struct Plans {
+    /// In the order in which they are asked for.
+    pub interfaces: Vec<Plan>,
     /// Name servers that programs ask, and where their questions are to go.
     pub dns: Option<Resolver>,
     /// The gateway's connections that have something of the program's to pass on.
     pub sending: Option<Rc<Cell<usize>>>,
 }
 
+type Monitors = [Rc<RefCell<dyn Monitor>>];
+
 /// Makes what `args` ask for; the far end, if it is ours, becomes a node of `engine`.
-pub fn plan(engine: &mut Engine, args: &RunArgs, monitors: &[Rc<RefCell<dyn Monitor>>]) -> Result<Plan, Failure> {
+pub fn plan(engine: &mut Engine, args: &RunArgs, monitors: &Monitors) -> Result<Plans, Failure> {
     if !args.publish.is_empty() && args.net != Net::Gateway {
         return Err(Failure::own("--publish needs the gateway: on a TAP or a link the program is reached directly"));
     }
-    let mut asked = args.addresses().map(|cidr| cidr.address).chain(args.gateway.iter().copied());
-    if args.mtu < LEAST_MTU_V6 && args.slaac() {
-        return Err(Failure::own(format!(
-            "--address slaac: IPv6 needs an --mtu of at least {LEAST_MTU_V6} (RFC 8200 §5)"
-        )));
+    let all = args.interfaces().map_err(Failure::own)?;
+    for asked in &all {
+        check(asked)?;
     }
-    if args.mtu < LEAST_MTU_V6
-        && let Some(v6) = asked.find(IpAddr::is_ipv6)
-    {
-        return Err(Failure::own(format!("{v6}: IPv6 needs an --mtu of at least {LEAST_MTU_V6} (RFC 8200 §5)")));
+    // Name look-ups on networks that are not ours: answered by whom `--dns` says, or by whom the network will name.
+    let told = args.dns.is_some() || all.iter().any(|asked| asked.dhcp() || asked.slaac());
+    let dns = told.then(|| Resolver::new(args.dns.into_iter().collect()));
+    let mut plans = Plans { interfaces: Vec::new(), dns, sending: None };
+    for asked in all {
+        let plan = match &asked.behind {
+            Behind::Net(Net::Gateway) => gateway(engine, args, asked, monitors, &mut plans)?,
+            Behind::Net(Net::Tap(name)) => {
+                let name = name.clone();
+                tap(asked, &name, monitors)?
+            }
+            Behind::Net(Net::Link(name)) => {
+                let name = name.clone();
+                link(asked, &name, monitors)?
+            }
+            Behind::Vlan { .. } => {
+                let addresses = addresses(&asked, None)?;
+                Plan { addresses, gateways: asked.gateway.clone(), nic: None, asked }
+            }
+        };
+        plans.interfaces.push(plan);
     }
-    if args.dhcp() && args.addresses().any(|cidr| cidr.address.is_ipv4()) {
-        return Err(Failure::own("--address: dhcp or an IPv4 address, not both"));
+    Ok(plans)
+}
+
+/// What no interface can have.
+fn check(asked: &Interface) -> Result<(), Failure> {
+    let fail = |what: String| Err(Failure::own(format!("{}{what}", asked.option())));
+    if asked.mtu.is_some_and(|mtu| mtu < LEAST_MTU_V6) && asked.has_v6() {
+        let given = asked.addresses().map(|cidr| cidr.address).chain(asked.gateway.iter().copied());
+        let what = match given.into_iter().find(IpAddr::is_ipv6) {
+            Some(v6) => v6.to_string(),
+            None if asked.slaac() => "--address slaac".into(),
+            None => "--address link-local".into(),
+        };
+        return fail(format!("{what}: IPv6 needs an --mtu of at least {LEAST_MTU_V6} (RFC 8200 §5)"));
     }
-    let of_one = |v6| args.gateway.iter().filter(|gateway| gateway.is_ipv6() == v6).count() > 1;
+    if asked.dhcp() && asked.addresses().any(|cidr| cidr.address.is_ipv4()) {
+        return fail("--address: dhcp or an IPv4 address, not both".into());
+    }
+    let of_one = |v6| asked.gateway.iter().filter(|gateway| gateway.is_ipv6() == v6).count() > 1;
     if of_one(false) || of_one(true) {
-        return Err(Failure::own("--gateway: give one a family"));
+        return fail("--gateway: give one a family".into());
     }
-    let mac = match args.mac {
-        Some(mac) => mac,
-        None => made_up_mac()?,
-    };
-    match &args.net {
-        Net::Gateway => gateway(engine, args, mac, monitors),
-        Net::Tap(name) => tap(args, mac, name, monitors),
-        Net::Link(name) => link(args, mac, name, monitors),
-    }
+    Ok(())
 }
 
 fn gateway(
     engine: &mut Engine,
     args: &RunArgs,
-    mac: MacAddr,
-    monitors: &[Rc<RefCell<dyn Monitor>>],
+    asked: Interface,
+    monitors: &Monitors,
+    plans: &mut Plans,
 ) -> Result<Plan, Failure> {
-    if args.slaac() {
-        return Err(Failure::own(
-            "--address slaac: the gateway's network has its addresses; leave it out, or give one",
-        ));
+    if asked.slaac() || asked.link_local() {
+        let what = if asked.slaac() { "slaac" } else { "link-local" };
+        return Err(Failure::own(format!(
+            "--address {what}: the gateway's network has its addresses; leave it out, or give one"
+        )));
     }
     let subnets = SUBNETS.iter().filter(|usual| usual.gateway.is_ipv4() || args.mtu >= LEAST_MTU_V6);
-    let subnets: Result<Vec<Subnet>, Failure> = subnets.map(|usual| subnet(args, usual)).collect();
+    let subnets: Result<Vec<Subnet>, Failure> = subnets.map(|usual| subnet(&asked, usual)).collect();
     let mut config = GatewayConfig {
         subnets: subnets?,
         mtu: args.mtu,
         features: MemoryConfig::default().features,
         ..Default::default()
     };
+    let mac = mac(&asked)?;
     if mac == config.mac {
         config.mac.0[5] ^= 1;
     }
@@ -99,16 +136,16 @@ fn gateway(
         config.publish.push(publish.parse().map_err(|e| Failure::own(format!("--publish: {e}")))?);
     }
     let families: Vec<bool> = config.subnets.iter().map(|subnet| subnet.gateway.is_ipv6()).collect();
-    if let Some(other) = args.gateway.iter().find(|gateway| !families.contains(&gateway.is_ipv6())) {
+    if let Some(other) = asked.gateway.iter().find(|gateway| !families.contains(&gateway.is_ipv6())) {
         return Err(Failure::own(format!("--gateway {other}: the gateway's network has no address of this family")));
     }
-    let of_one = |v6| args.addresses().filter(|cidr| cidr.address.is_ipv6() == v6).count() > 1;
+    let of_one = |v6| asked.addresses().filter(|cidr| cidr.address.is_ipv6() == v6).count() > 1;
     if of_one(false) || of_one(true) {
         return Err(Failure::own("--address: the gateway's network has one address a family for the program"));
     }
     for subnet in &config.subnets {
         let usual = nth(subnet.program, 2);
-        if subnet.gateway != usual && subnet.program.address == usual && !args.gateway.contains(&subnet.gateway) {
+        if subnet.gateway != usual && subnet.program.address == usual && !asked.gateway.contains(&subnet.gateway) {
             eprintln!("wireway: the gateway is {}, as the program has its usual address", subnet.gateway);
         }
     }
@@ -121,22 +158,18 @@ fn gateway(
     let node = engine.add_node(gateway.host, Box::new(gateway.service));
     engine.add_nic(node, gateway.interface, Box::new(far)).map_err(Failure::own)?;
     // Of IPv4 the gateway's own DHCP server may tell.
-    let told = config.subnets.iter().filter(|s| s.gateway.is_ipv6() || !args.dhcp());
+    let told = config.subnets.iter().filter(|s| s.gateway.is_ipv6() || !asked.dhcp());
     let (addresses, gateways) = told.map(|s| (s.program, s.gateway)).unzip();
-    Ok(Plan {
-        interface: interface(args, mac, addresses, near.features()),
-        nic: watched(near, monitors),
-        gateways,
-        dns: Some(Resolver::new(config.subnets.iter().map(|s| s.dns).collect())),
-        sending: Some(gateway.sending),
-    })
+    plans.dns = Some(Resolver::new(config.subnets.iter().map(|s| s.dns).collect()));
+    plans.sending = Some(gateway.sending);
+    Ok(Plan { nic: Some(watched(near, &asked.name, monitors)), addresses, gateways, asked })
 }
 
 /// The addresses of a family on the gateway's network: the usual ones, or around what was asked for.
-fn subnet(args: &RunArgs, usual: &Subnet) -> Result<Subnet, Failure> {
+fn subnet(asked: &Interface, usual: &Subnet) -> Result<Subnet, Failure> {
     let v6 = usual.gateway.is_ipv6();
     let of_family = |address: &IpAddr| address.is_ipv6() == v6;
-    let program = args.addresses().find(|cidr| of_family(&cidr.address)).unwrap_or(usual.program);
+    let program = asked.addresses().find(|cidr| of_family(&cidr.address)).unwrap_or(usual.program);
     if matches!(program.address, IpAddr::V6(address) if address.is_unicast_link_local()) {
         let what =
             "--address: a link-local address does not lead beyond the gateway: give another, such as fd00::15/64";
@@ -153,7 +186,7 @@ fn subnet(args: &RunArgs, usual: &Subnet) -> Result<Subnet, Failure> {
         let mut all = wanted.into_iter().map(|n| nth(program, n));
         all.find(|&a| a != program.address && a != taken).unwrap_or(taken)
     };
-    let gateway = match args.gateway.iter().copied().find(of_family) {
+    let gateway = match asked.gateway.iter().copied().find(of_family) {
         Some(gateway) if is_host_beside(gateway, program) => gateway,
         Some(gateway) => {
             let (network, len) = (program.network(), program.prefix_len);
@@ -172,67 +205,51 @@ fn nth(cidr: Cidr, n: u8) -> IpAddr {
     }
 }
 
-fn tap(args: &RunArgs, mac: MacAddr, name: &str, monitors: &[Rc<RefCell<dyn Monitor>>]) -> Result<Plan, Failure> {
-    let addresses = addresses(args, Cidr { address: TAP_ADDRESS.into(), prefix_len: PREFIX_LEN })?;
+fn tap(asked: Interface, name: &str, monitors: &Monitors) -> Result<Plan, Failure> {
+    let addresses = addresses(&asked, Some(Cidr { address: TAP_ADDRESS.into(), prefix_len: PREFIX_LEN }))?;
     let nic = TapNic::open(TapConfig {
         name: name.into(),
-        mac,
-        mtu: args.mtu,
-        host_address: addresses.iter().find_map(|&address| kernel_address(address, &args.gateway)),
+        mac: mac(&asked)?,
+        mtu: asked.mtu.unwrap_or(MTU),
+        host_address: addresses.iter().find_map(|&address| kernel_address(address, &asked.gateway)),
     })
-    .map_err(Failure::own)?;
-    Ok(Plan {
-        interface: interface(args, mac, addresses, nic.features()),
-        nic: watched(nic, monitors),
-        gateways: args.gateway.clone(),
-        dns: dns_beyond(args),
-        sending: None,
-    })
+    .map_err(|e| Failure::own(format!("{}{e}", asked.option())))?;
+    let nic = Some(watched(nic, &asked.name, monitors));
+    Ok(Plan { addresses, gateways: asked.gateway.clone(), nic, asked })
 }
 
-fn link(args: &RunArgs, mac: MacAddr, name: &str, monitors: &[Rc<RefCell<dyn Monitor>>]) -> Result<Plan, Failure> {
-    let nic = ShmNic::open(ShmConfig { name: name.into(), mac: Some(mac), mtu: args.mtu }).map_err(Failure::own)?;
+fn link(asked: Interface, name: &str, monitors: &Monitors) -> Result<Plan, Failure> {
+    let config = ShmConfig { name: name.into(), mac: Some(mac(&asked)?), mtu: asked.mtu.unwrap_or(MTU) };
+    let nic = ShmNic::open(config).map_err(|e| Failure::own(format!("{}{e}", asked.option())))?;
     let own = match nic.end() {
         End::A => LINK_ADDRESSES[0],
         End::B => LINK_ADDRESSES[1],
     };
-    let addresses = addresses(args, Cidr { address: own.into(), prefix_len: PREFIX_LEN })?;
-    Ok(Plan {
-        interface: interface(args, mac, addresses, nic.features()),
-        nic: watched(nic, monitors),
-        gateways: args.gateway.clone(),
-        dns: dns_beyond(args),
-        sending: None,
-    })
-}
-
-/// Name look-ups on a network that is not ours: answered by whom `--dns` says, or by whom the network will name.
-fn dns_beyond(args: &RunArgs) -> Option<Resolver> {
-    (args.dns.is_some() || args.dhcp() || args.slaac()).then(|| Resolver::new(args.dns.into_iter().collect()))
+    let addresses = addresses(&asked, Some(Cidr { address: own.into(), prefix_len: PREFIX_LEN }))?;
+    let nic = Some(watched(nic, &asked.name, monitors));
+    Ok(Plan { addresses, gateways: asked.gateway.clone(), nic, asked })
 }
 
 /// What was asked for, or the usual one. The routers have to be their neighbours.
-fn addresses(args: &RunArgs, usual: Cidr) -> Result<Vec<Cidr>, Failure> {
-    let addresses = if args.address.is_empty() { vec![usual] } else { args.addresses().collect() };
+fn addresses(asked: &Interface, usual: Option<Cidr>) -> Result<Vec<Cidr>, Failure> {
+    let addresses = if asked.address.is_empty() { usual.into_iter().collect() } else { asked.addresses().collect() };
+    let addresses: Vec<Cidr> = addresses;
     let link_local = |address| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
     let reached = |gateway| addresses.iter().any(|&own| is_host_beside(gateway, own)) || link_local(gateway);
-    match args.gateway.iter().find(|&&gateway| !reached(gateway)) {
-        Some(far) if far.is_ipv4() && args.dhcp() => {
-            Err(Failure::own(format!("--gateway {far}: with --address dhcp the server names the router")))
+    let option = asked.option();
+    match asked.gateway.iter().find(|&&gateway| !reached(gateway)) {
+        Some(far) if far.is_ipv4() && asked.dhcp() => {
+            Err(Failure::own(format!("{option}--gateway {far}: with --address dhcp the server names the router")))
         }
-        Some(far) => Err(Failure::own(format!("--gateway {far}: not an address of the program's network"))),
+        Some(far) => Err(Failure::own(format!("{option}--gateway {far}: not an address of the program's network"))),
         None => Ok(addresses),
     }
 }
 
-fn interface(args: &RunArgs, mac: MacAddr, addresses: Vec<Cidr>, features: Features) -> InterfaceConfig {
-    InterfaceConfig { addresses, features, autoconf: args.slaac(), ..InterfaceConfig::ethernet("eth0", mac, args.mtu) }
-}
-
-fn watched<N: Nic + 'static>(nic: N, monitors: &[Rc<RefCell<dyn Monitor>>]) -> Box<dyn Nic> {
+fn watched<N: Nic + 'static>(nic: N, name: &str, monitors: &Monitors) -> Box<dyn Nic> {
     let mut nic: Box<dyn Nic> = Box::new(nic);
     for monitor in monitors {
-        nic = Box::new(Monitored::new(nic, "eth0", monitor.clone()));
+        nic = Box::new(Monitored::new(nic, name, monitor.clone()));
     }
     nic
 }
@@ -255,8 +272,11 @@ fn is_host_beside(address: IpAddr, own: Cidr) -> bool {
     own.contains(address) && address != own.address && !is_network && !is_broadcast
 }
 
-/// A locally administered unicast address.
-fn made_up_mac() -> Result<MacAddr, Failure> {
+/// The hardware address that was asked for, or a locally administered one.
+fn mac(asked: &Interface) -> Result<MacAddr, Failure> {
+    if let Some(mac) = asked.mac {
+        return Ok(mac);
+    }
     let mut bytes = [0; 6];
     crate::run::random(&mut bytes)?;
     bytes[0] = bytes[0] & 0xfc | 0x02;

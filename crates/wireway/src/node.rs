@@ -1,4 +1,4 @@
-//! The program's node of the engine: first what configures its interface, then the program too.
+//! The program's node of the engine: first what configures its interfaces, then the program too.
 
 use wireway::attach::Attach;
 use wireway::engine::{Context, Interest, Service};
@@ -13,21 +13,17 @@ use crate::lease::Dhcp;
 #[derive(Default)]
 pub struct Node {
     attach: Option<Attach>,
-    dhcp: Option<Dhcp>,
-    autoconf: Option<Autoconf>,
+    /// What tells interfaces their addresses, of those that are told.
+    pub dhcp: Vec<Dhcp>,
+    pub autoconf: Vec<Autoconf>,
     /// Why there will be no program.
     failure: Option<String>,
 }
 
 impl Node {
-    /// A node whose interface is told its addresses, or is not.
-    pub fn new(dhcp: Option<Dhcp>, autoconf: Option<Autoconf>) -> Node {
-        Node { attach: None, dhcp, autoconf, failure: None }
-    }
-
     /// Whether the program has to wait for an address.
     pub fn is_waiting(&self) -> bool {
-        self.dhcp.as_ref().is_some_and(Dhcp::is_waiting) || self.autoconf.as_ref().is_some_and(Autoconf::is_waiting)
+        self.dhcp.iter().any(Dhcp::is_waiting) || self.autoconf.iter().any(Autoconf::is_waiting)
     }
 
     /// Why the wait was in vain, or the program was ended.
@@ -42,13 +38,13 @@ impl Node {
 
     /// Gives back what was leased. False if there is nothing that has to leave before the end.
     pub fn release(&mut self, cx: &mut Context<'_>) -> bool {
-        self.dhcp.take().is_some_and(|dhcp| dhcp.release(cx.now, cx.host))
+        self.dhcp.drain(..).fold(false, |leased, dhcp| dhcp.release(cx.now, cx.host) | leased)
     }
 
     fn configure(&mut self, cx: &mut Context<'_>) {
         let waited = self.is_waiting();
-        let dhcp = self.dhcp.as_mut().map_or(Ok(()), |dhcp| dhcp.poll(cx.now, cx.host));
-        let autoconf = self.autoconf.as_mut().map_or(Ok(()), |autoconf| autoconf.poll(cx.now, cx.host));
+        let dhcp = self.dhcp.iter_mut().try_for_each(|dhcp| dhcp.poll(cx.now, cx.host));
+        let autoconf = self.autoconf.iter_mut().try_for_each(|autoconf| autoconf.poll(cx.now, cx.host));
         match dhcp.and(autoconf) {
             Ok(()) if waited && !self.is_waiting() => cx.stop(0),
             Ok(()) => {}
@@ -68,8 +64,8 @@ impl Service for Node {
     }
 
     fn event(&mut self, cx: &mut Context<'_>, event: Event) {
-        let of_dhcp = self.dhcp.as_ref().is_some_and(|dhcp| dhcp.socket() == event.socket);
-        if of_dhcp || self.autoconf.as_ref().is_some_and(|autoconf| autoconf.has(event.socket)) {
+        let of_dhcp = self.dhcp.iter().any(|dhcp| dhcp.socket() == event.socket);
+        if of_dhcp || self.autoconf.iter().any(|autoconf| autoconf.has(event.socket)) {
             self.configure(cx);
         } else if let Some(attach) = &mut self.attach {
             attach.event(cx, event);
@@ -85,9 +81,9 @@ impl Service for Node {
 
     fn poll_at(&self) -> Option<Instant> {
         let attach = self.attach.as_ref().and_then(Attach::poll_at);
-        let dhcp = self.dhcp.as_ref().and_then(Dhcp::poll_at);
-        let autoconf = self.autoconf.as_ref().and_then(Autoconf::poll_at);
-        [attach, dhcp, autoconf].into_iter().flatten().min()
+        let dhcp = self.dhcp.iter().filter_map(Dhcp::poll_at);
+        let autoconf = self.autoconf.iter().filter_map(Autoconf::poll_at);
+        attach.into_iter().chain(dhcp).chain(autoconf).min()
     }
 
     fn nic_failed(&mut self, cx: &mut Context<'_>, interface: InterfaceId, reason: &str) {

@@ -17,12 +17,12 @@ pub struct Resolver {
     asked: Vec<SocketAddr>,
     /// Who answers: the gateway's, or what `--dns` says. If nobody, those that follow.
     said: Vec<SocketAddr>,
-    /// Of a DHCP lease.
-    leased: Vec<SocketAddr>,
+    /// Of DHCP leases, each with its interface.
+    leased: Vec<(InterfaceId, SocketAddr)>,
     /// What routers advertise (RFC 8106).
     advertised: Vec<SocketAddr>,
     /// What DHCPv6 says.
-    informed: Vec<SocketAddr>,
+    informed: Vec<(InterfaceId, SocketAddr)>,
 }
 
 impl Resolver {
@@ -30,13 +30,13 @@ impl Resolver {
     pub fn new(said: Vec<IpAddr>) -> Resolver {
         let (resolv_conf, asked) = ResolvConf::read(Path::new("/etc/resolv.conf"));
         let said = said.into_iter().map(|server| SocketAddr::new(server, PORT)).collect();
-        let none = Vec::new;
-        Resolver { resolv_conf, asked, said, leased: none(), advertised: none(), informed: none() }
+        Resolver { resolv_conf, asked, said, leased: Vec::new(), advertised: Vec::new(), informed: Vec::new() }
     }
 
     /// Questions for the machine's name servers go to those that answer here.
     pub fn redirect(&self, host: &mut Host) {
-        let named = self.leased.iter().chain(&self.advertised).chain(&self.informed);
+        let [leased, informed] = [&self.leased, &self.informed].map(|list| list.iter().map(|(_, server)| server));
+        let named = leased.chain(&self.advertised).chain(informed);
         let servers: Vec<SocketAddr> = if self.said.is_empty() { named.copied().collect() } else { self.said.clone() };
         host.redirect(pair(&self.asked, &servers));
     }
@@ -51,16 +51,18 @@ impl Resolver {
     }
 
     /// A lease names these servers.
-    pub fn lease(&mut self, host: &mut Host, servers: &[Ipv4Addr]) {
-        self.leased = servers.iter().map(|&server| SocketAddr::from((server, PORT))).collect();
+    pub fn lease(&mut self, host: &mut Host, interface: InterfaceId, servers: &[Ipv4Addr]) {
+        self.leased.retain(|&(of, _)| of != interface);
+        self.leased.extend(servers.iter().map(|&server| (interface, SocketAddr::from((server, PORT)))));
         self.redirect(host);
     }
 
     /// DHCPv6 names these servers.
     pub fn inform(&mut self, host: &mut Host, interface: InterfaceId, servers: &[Ipv6Addr]) {
-        let servers = servers.iter().map(|&server| on(interface, server)).collect();
-        if self.informed != servers {
-            self.informed = servers;
+        let servers: Vec<_> = servers.iter().map(|&server| (interface, on(interface, server))).collect();
+        if !self.informed.iter().filter(|&&(of, _)| of == interface).eq(&servers) {
+            self.informed.retain(|&(of, _)| of != interface);
+            self.informed.extend(servers);
             self.redirect(host);
         }
     }
@@ -72,7 +74,7 @@ impl Resolver {
             self.advertised = servers;
             self.redirect(host);
         }
-        self.advertised.iter().chain(&self.informed).map(SocketAddr::ip).collect()
+        self.advertised.iter().chain(self.informed.iter().map(|(_, server)| server)).map(SocketAddr::ip).collect()
     }
 }
 

@@ -10,14 +10,17 @@ use std::time::Duration;
 use wireway::attach::launch::{Command, LaunchError, launch};
 use wireway::attach::{Attach, inherited, signals::Signals};
 use wireway::engine::{Engine, NodeId};
-use wireway::nic::{Capture, Monitor, Trace};
-use wireway::stack::{Cidr, Host, InterfaceId, RouteEntry, Settings};
+use wireway::nic::{Capture, Monitor, Nic, Trace};
+use wireway::packet::Instant;
+use wireway::stack::{Cidr, Error, Host, InterfaceConfig, InterfaceId, RouteEntry, Settings, Vlan};
+use wireway::wire::VlanProtocol;
 
 use crate::FAILED;
 use crate::autoconf::Autoconf;
 use crate::cli::{Net, RunArgs};
+use crate::interface::Behind;
 use crate::lease::Dhcp;
-use crate::net;
+use crate::net::{self, Plan};
 use crate::node::Node;
 
 /// A program that is about to start does not wait the seven seconds of RFC 5227 §2.1.1 for an address, but as long as systemd-networkd does.
@@ -60,30 +63,41 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     if args.trace {
         monitors.push(Rc::new(RefCell::new(Trace::new(std::io::stderr()))));
     }
-    let plan = net::plan(&mut engine, args, &monitors)?;
+    let plans = net::plan(&mut engine, args, &monitors)?;
 
     let mut seed = [0; 32];
     random(&mut seed)?;
     let now = engine.now();
     let mut settings = Settings { address_probe_time: PROBE_TIME, ..Settings::default() };
-    if args.net == Net::Gateway {
+    let alone = args.net == Net::Gateway && plans.interfaces.len() == 1;
+    if alone {
         // On the gateway's link nobody else is who could have our addresses: they need no probing.
         settings.ipv6_dad_transmits = 0;
     }
     let mut host = Host::new(settings, seed);
-    let interface = host.add_interface(now, plan.interface).map_err(|e| Failure::own(format!("the interface: {e}")))?;
-    for &gateway in &plan.gateways {
-        host.add_route(default_route(interface, gateway))
-            .map_err(|e| Failure::own(format!("--gateway {gateway}: {e}")))?;
-    }
-    let dns = plan.dns.map(|dns| Rc::new(RefCell::new(dns)));
+    let dns = plans.dns.map(|dns| Rc::new(RefCell::new(dns)));
     if let Some(dns) = &dns {
         dns.borrow().redirect(&mut host);
     }
-    let dhcp = Dhcp::new(args, &mut host, now, interface, dns.as_ref())?;
-    let autoconf = Autoconf::new(args, now, interface, dns.as_ref())?;
-    let node = engine.add_node(host, Box::new(Node::new(dhcp, autoconf)));
-    engine.add_nic(node, interface, plan.nic).map_err(Failure::own)?;
+    // Who else would say it.
+    let asks = dns.as_ref().filter(|_| args.net != Net::Gateway && args.dns.is_none());
+    let mut service = Node::default();
+    let mut nics = Vec::new();
+    for (position, mut plan) in (0..).zip(plans.interfaces) {
+        let interface = add_interface(&mut host, now, &plan)?;
+        for &gateway in &plan.gateways {
+            host.add_route(default_route(interface, gateway, position))
+                .map_err(|e| Failure::own(format!("{}--gateway {gateway}: {e}", plan.asked.option())))?;
+        }
+        nics.extend(plan.nic.take().map(|nic| (interface, nic)));
+        service.dhcp.extend(Dhcp::new(&plan.asked, &mut host, now, interface, asks)?);
+        let given = if alone { Vec::new() } else { plan.addresses };
+        service.autoconf.extend(Autoconf::new(&plan.asked, &given, now, interface, asks)?);
+    }
+    let node = engine.add_node(host, Box::new(service));
+    for (interface, nic) in nics {
+        engine.add_nic(node, interface, nic).map_err(Failure::own)?;
+    }
     wait_for_address(&mut engine, node)?;
 
     let mut service = match start(args) {
@@ -96,7 +110,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     if let Some(dns) = dns {
         service.before_lookup(move |host, now| dns.borrow_mut().follow(host, now));
     }
-    if let Some(sending) = plan.sending {
+    if let Some(sending) = plans.sending {
         service.wait_until(move || sending.get() == 0);
     }
     engine.with(node, |node: &mut Node, cx| node.start(cx, service));
@@ -167,13 +181,61 @@ fn capture(engine: &Engine, args: &RunArgs) -> Result<Option<Rc<RefCell<Capture>
     Ok(Some(Rc::new(RefCell::new(capture))))
 }
 
-fn default_route(interface: InterfaceId, gateway: IpAddr) -> RouteEntry {
+/// Makes an interface of the host as it was planned.
+fn add_interface(host: &mut Host, now: Instant, plan: &Plan) -> Result<InterfaceId, Failure> {
+    let asked = &plan.asked;
+    let added = match (&asked.behind, &plan.nic) {
+        (Behind::Vlan { parent, protocol, id }, _) => add_vlan(host, now, plan, parent, (*protocol, *id)),
+        (Behind::Net(_), Some(nic)) => {
+            let config = InterfaceConfig {
+                addresses: plan.addresses.clone(),
+                features: nic.features(),
+                autoconf: asked.slaac(),
+                ..InterfaceConfig::ethernet(&asked.name, nic.mac(), nic.mtu())
+            };
+            host.add_interface(now, config)
+        }
+        (Behind::Net(_), None) => Err(Error::NoDevice),
+    };
+    let interface = added.map_err(|e| Failure::own(format!("{}the interface: {e}", asked.option())))?;
+    if asked.link_local() {
+        host.add_link_local(now, interface)
+            .map_err(|e| Failure::own(format!("{}--address link-local: {e}", asked.option())))?;
+    }
+    Ok(interface)
+}
+
+fn add_vlan(
+    host: &mut Host,
+    now: Instant,
+    plan: &Plan,
+    parent: &str,
+    (protocol, id): (VlanProtocol, u16),
+) -> wireway::stack::Result<InterfaceId> {
+    let parent = host.interfaces().find(|other| other.name == parent).ok_or(Error::NoDevice)?.id;
+    let interface = host.add_vlan(now, &plan.asked.name, Vlan { parent, protocol, id })?;
+    if let Some(mac) = plan.asked.mac {
+        host.set_mac(interface, mac)?;
+    }
+    if let Some(mtu) = plan.asked.mtu {
+        host.set_mtu(now, interface, mtu.into())?;
+    }
+    host.set_autoconf(now, interface, plan.asked.slaac())?;
+    host.set_up(now, interface, true)?;
+    for &address in &plan.addresses {
+        host.add_address(now, interface, address, false)?;
+    }
+    Ok(interface)
+}
+
+/// By a router of the interface at this position: of several, the first one's is taken.
+fn default_route(interface: InterfaceId, gateway: IpAddr, position: u32) -> RouteEntry {
     let address = match gateway {
         IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
     };
     let destination = Cidr { address, prefix_len: 0 };
-    RouteEntry { gateway: Some(gateway), ..RouteEntry::new(destination, interface) }
+    RouteEntry { gateway: Some(gateway), metric: position, ..RouteEntry::new(destination, interface) }
 }
 
 /// A network socket of the kernel's that the program would inherit is a way past the stack.
