@@ -203,6 +203,59 @@ fn the_longest_prefix_and_then_the_least_metric_decide() {
 }
 
 #[test]
+fn a_gateway_that_does_not_answer_is_left_for_another() {
+    let (mut bench, [eth0, eth1, _]) = three();
+    let far = Ipv4Addr::new(8, 8, 8, 8);
+    let second = Ipv4Addr::new(10, 1, 0, 99);
+    let backup = route(Ipv4Addr::UNSPECIFIED, 0, Some(second), eth1, 100);
+    bench.host.add_route(backup).unwrap();
+    assert_eq!(asked_for(&mut bench, far), Some((eth0, PEER, OURS)));
+    // It does not answer: then it goes by the other, for as long as nothing is heard of the first.
+    bench.run_for(5 * SECOND);
+    bench.sent();
+    assert_eq!(asked_for(&mut bench, far), Some((eth1, second, Ipv4Addr::new(10, 1, 0, 1))));
+    bench.host.set_neighbour(bench.now, eth1, second.into(), Some(PEER_MAC)).unwrap();
+    bench.run_for(100 * SECOND);
+    let by = |bench: &mut Bench| bench.host.route_towards(far.into(), None).unwrap().gateway;
+    assert_eq!(by(&mut bench), Some(second.into()));
+    // The first asks for us, so it is there again.
+    let request = wireway_wire::ArpPacket::new(ArpOperation::REQUEST, (PEER_MAC, PEER), (MacAddr::ZERO, OURS));
+    bench.receive(&arp(MacAddr::BROADCAST, PEER_MAC, &request));
+    assert_eq!(by(&mut bench), Some(PEER.into()));
+    // Without another it is tried again.
+    bench.host.remove_route(&backup).unwrap();
+    let first = route(Ipv4Addr::UNSPECIFIED, 0, Some(PEER), eth0, 0);
+    bench.host.remove_route(&first).unwrap();
+    let only = route(Ipv4Addr::UNSPECIFIED, 0, Some(Ipv4Addr::new(10, 0, 0, 77)), eth0, 0);
+    bench.host.add_route(only).unwrap();
+    bench.sent();
+    for _ in 0..2 {
+        assert_eq!(asked_for(&mut bench, far), Some((eth0, Ipv4Addr::new(10, 0, 0, 77), OURS)));
+        bench.run_for(5 * SECOND);
+        bench.sent();
+    }
+}
+
+#[test]
+fn answers_come_from_the_address_that_was_asked() {
+    // Two addresses on the interface that is asked, and one of another interface (the weak model, RFC 1122 §3.3.4.2).
+    let (mut bench, _) = three();
+    bench.introduce();
+    let second = Ipv4Addr::new(10, 0, 0, 50);
+    bench.host.add_address(bench.now, bench.eth0, cidr(second, 24), false).unwrap();
+    bench.sent();
+    let echo = icmp(Icmpv4Type::ECHO_REQUEST, 0, [0, 1, 0, 1], b"data");
+    for ours in [OURS, second, Ipv4Addr::new(10, 1, 0, 1)] {
+        bench.receive(&from_peer(&ip(PEER, ours, Protocol::ICMP, &echo)));
+        let (source, header, _) = bench.sent_icmp().unwrap();
+        assert_eq!((source, header.kind), (ours, Icmpv4Type::ECHO_REPLY));
+        bench.receive(&from_peer(&udp(at(PEER, 9), at(ours, 9), b"x")));
+        let (source, header, _) = bench.sent_icmp().unwrap();
+        assert_eq!((source, header.kind), (ours, Icmpv4Type::DESTINATION_UNREACHABLE));
+    }
+}
+
+#[test]
 fn without_a_route_the_network_is_unreachable() {
     let mut bench = Bench::new();
     let socket = bench.udp(0);

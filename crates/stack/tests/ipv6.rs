@@ -264,6 +264,29 @@ fn a_long_datagram_leaves_in_fragments_and_comes_back_together() {
 }
 
 #[test]
+fn identifications_of_one_destination_tell_nothing_of_another() {
+    // RFC 7739 §5.3, RFC 8021: and what fits has none.
+    let mut bench = Bench::v6();
+    let id = bench.udp6(7);
+    let mut send = |last: u16, len: usize| {
+        let to = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last);
+        bench.host.set_neighbour(bench.now, bench.eth0, to.into(), Some(PEER_MAC)).unwrap();
+        bench.host.send_to(bench.now, id, &vec![0; len], Some(at6(to, 5)), None).unwrap();
+        let (_, packet) = bench.sent6().pop().unwrap();
+        let (ip, payload) = Ipv6Header::parse(&packet).unwrap();
+        let chain = Ipv6Chain::parse(ip.next_header, payload).unwrap();
+        chain.fragment.map(|(_, header)| header.ident())
+    };
+    assert_eq!(send(2, 1000), None);
+    assert_eq!(send(2, 1452), None, "what just fits is no fragment");
+    let firsts: Vec<u32> = (2..52).map(|last| send(last, 3000).unwrap()).collect();
+    let near = firsts.windows(2).filter(|pair| pair[0].abs_diff(pair[1]) < 1 << 16).count();
+    assert!(near <= 2, "{firsts:?}");
+    // To one of them it goes on.
+    assert_eq!(send(2, 3000).unwrap().wrapping_sub(firsts[0]), 1);
+}
+
+#[test]
 fn fragments_make_the_datagram_with_headers_before_and_behind() {
     let mut bench = Bench::v6();
     let id = bench.udp6(7);

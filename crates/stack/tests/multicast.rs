@@ -156,6 +156,24 @@ fn ipv6_is_filtered_likewise() {
     assert!(!got(&mut bench, joined));
 }
 
+/// RFC 7371: flags old and new are bits of the address, whatever they mean (ff35 is of a source-specific group, ff75 of one with its rendezvous point).
+#[test]
+fn flags_of_a_group_are_part_of_its_address() {
+    let mut bench = bench();
+    let id = v6(&mut bench);
+    set(&mut bench, id, SocketOption::MulticastAll(Domain::Inet6, false));
+    let group = |flags: u16, reserved: u16| Ipv6Addr::new(0xff05 | flags << 4, reserved << 12, 0, 0, 0, 0, 1, 3);
+    for joined in 0..16 {
+        join(&mut bench, id, group(joined, joined));
+        for flags in 0..16 {
+            bench.receive(&to_group6(PEER6, group(flags, joined), b"data"));
+            assert_eq!(got(&mut bench, id), flags == joined, "{joined} {flags}");
+        }
+        let wanted = on(&bench, group(joined, joined), None);
+        set(&mut bench, id, SocketOption::LeaveGroup(wanted));
+    }
+}
+
 /// An IPv6 socket joins IPv4's groups, too (as Linux's do).
 #[test]
 fn a_socket_of_both_families_is_in_groups_of_both() {

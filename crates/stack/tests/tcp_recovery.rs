@@ -215,6 +215,20 @@ fn idle_restarts_with_the_initial_window() {
     assert_eq!(two.info(A, a).congestion_window, 10);
 }
 
+fn an_idle_connection_says_nothing_unless_asked_to() {
+    let mut b = Bench::new(Settings::default());
+    let (_, id, peer) = b.accept(&plain());
+    assert!(b.wait(seconds(24 * 3600)).is_none());
+    // Asked, it asks after two hours (RFC 1122 §4.2.3.6).
+    b.set(id, SocketOption::KeepAlive(true));
+    b.inject(&peer.seg(TcpFlags::ACK | TcpFlags::PSH, b"x"));
+    let (ack, _) = b.wait(seconds(1)).unwrap();
+    assert!(ack.data.is_empty());
+    let (probe, after) = b.wait(seconds(3 * 3600)).unwrap();
+    assert_eq!((probe.seq, probe.data.len()), (peer.ack - 1, 0));
+    assert!((7199..=7200).contains(&after.as_secs()), "{after:?}");
+}
+
 fn keepalive_probes_and_gives_up() {
     let mut b = Bench::new(Settings::default());
     let (_, id, peer) = b.accept(&plain());

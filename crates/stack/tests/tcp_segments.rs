@@ -348,6 +348,17 @@ fn s(n: u32) -> wireway_wire::SeqNumber {
 }
 
 both_families! {
+fn a_reset_may_have_data() {
+    // RFC 1122 §4.2.2.12: they are nobody's.
+    let mut b = bench();
+    let (_, id, peer) = b.accept(&plain());
+    b.inject(&peer.seg(RST, b"why"));
+    b.expect_nothing();
+    assert_eq!(b.state(id), 7);
+    assert_eq!(b.recv(id), Err(Error::ConnectionReset));
+    assert_eq!(b.recv(id), Ok(vec![]));
+}
+
 fn resets_must_be_exact() {
     let mut b = bench();
     let (_, id, mut peer) = b.accept(&plain());

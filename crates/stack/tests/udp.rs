@@ -10,7 +10,7 @@ use wireway_stack::{
     Shutdown, SocketId, SocketOption, Unreachable,
 };
 use wireway_wire::icmpv4::unreachable;
-use wireway_wire::{EtherType, Ipv4View, MacAddr, Protocol, UdpHeader};
+use wireway_wire::{EtherType, Ipv4Fields, Ipv4View, MacAddr, Protocol, UdpHeader};
 
 const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
@@ -68,6 +68,32 @@ fn a_datagram_goes_and_comes_with_its_addresses() {
     let (info, data) = bench.recv(id).unwrap();
     assert_eq!((info.source, info.destination, info.interface), (at(PEER, 53), at(OURS, 5000), bench.eth0));
     assert_eq!((info.ttl, data), (64, b"world".to_vec()));
+}
+
+#[test]
+fn type_of_service_and_time_to_live_go_and_come() {
+    let settings = Settings { ip_default_ttl: 77, ..Settings::default() };
+    let mut bench = Bench::with(settings, |_| {});
+    bench.introduce();
+    let id = bench.udp(5000);
+    let header = |bench: &mut Bench| {
+        bench.host.send_to(bench.now, id, b"x", Some(at(PEER, 53)), None).unwrap();
+        let packet = bench.sent_ip().pop().unwrap();
+        let (view, _) = Ipv4View::parse(&packet).unwrap();
+        (view.header.ttl(), view.header.tos())
+    };
+    assert_eq!(header(&mut bench), (77, 0));
+    set(&mut bench, id, SocketOption::Ttl(Some(3)));
+    set(&mut bench, id, SocketOption::Tos(0xb8));
+    assert_eq!(header(&mut bench), (3, 0xb8));
+    // RFC 1122 §3.2.1.7: what has come is not discarded for its time to live.
+    for (ttl, tos) in [(0, 0x10), (1, 0xb9), (255, 0)] {
+        let fields = Ipv4Fields { ttl, tos, ..fields(PEER, OURS, Protocol::UDP) };
+        let payload = udp_payload(at(PEER, 53), at(OURS, 5000), b"answer");
+        bench.receive(&from_peer(&ip_with(fields, &[], &payload)));
+        let (info, _) = bench.recv(id).unwrap();
+        assert_eq!((info.ttl, info.tos), (ttl, tos));
+    }
 }
 
 #[test]

@@ -105,6 +105,9 @@ pub(super) struct Neighbours {
     hand: usize,
 }
 
+/// How long a gateway that does not answer is not tried again, unless it is heard of.
+const GATEWAY_RETRY: Duration = Duration::from_secs(600);
+
 /// Entries looked at when room is needed.
 const SAMPLE: usize = 16;
 
@@ -129,11 +132,19 @@ impl Neighbours {
         Some(NeighbourRef { index, generation: entry.generation })
     }
 
+    fn entry(&self, interface: InterfaceId, address: IpAddr) -> Option<&Entry> {
+        let index = *self.index.get(&(interface, address))?;
+        self.entries.get(index as usize)?.as_deref()
+    }
+
     /// Whether something was sent to a neighbour, and it did not fail to answer.
     pub fn is_in_use(&self, interface: InterfaceId, address: IpAddr) -> bool {
-        let index = self.index.get(&(interface, address));
-        let entry = index.and_then(|&index| self.entries.get(index as usize)?.as_deref());
-        entry.is_some_and(|entry| entry.in_use && entry.state != NeighbourState::Failed)
+        self.entry(interface, address).is_some_and(|entry| entry.in_use && entry.state != NeighbourState::Failed)
+    }
+
+    /// Whether a neighbour did not answer when it was asked last, a while ago.
+    pub fn has_failed(&self, interface: InterfaceId, address: IpAddr) -> bool {
+        self.entry(interface, address).is_some_and(|entry| entry.state == NeighbourState::Failed)
     }
 
     fn insert(&mut self, interface: InterfaceId, address: IpAddr, now: Instant) -> NeighbourRef {
@@ -403,10 +414,15 @@ impl Net {
     /// Gives a neighbour up: what waited is dropped, each with a host unreachable to its sender, which is ourselves (RFC 1122
     /// §3.2.2.1, as Linux's arp_error_report).
     fn neighbour_failed(&mut self, now: Instant, at: NeighbourRef) {
-        let keep = self.settings.neigh_gc_stale_time;
-        self.set_state(at, NeighbourState::Failed, Some(now + keep));
         let Some(entry) = self.neighbours.get(at) else { return };
         let (interface, address) = (entry.interface, entry.address);
+        let gateway = self.routes.has_gateway(interface, address);
+        let keep = if gateway { GATEWAY_RETRY } else { self.settings.neigh_gc_stale_time };
+        self.set_state(at, NeighbourState::Failed, Some(now + keep));
+        if gateway {
+            self.destinations.clear();
+        }
+        let Some(entry) = self.neighbours.get(at) else { return };
         for packet in core::mem::take(&mut entry.waiting) {
             self.counters.drop(DropReason::NeighbourFailed);
             self.tell_host_unreachable(now, interface, packet);
@@ -447,6 +463,9 @@ impl Net {
             entry.updated = now;
         }
         entry.mac = mac;
+        if entry.state == NeighbourState::Failed && self.routes.has_gateway(interface, address) {
+            self.destinations.clear();
+        }
         if answer {
             self.set_reachable(now, at);
         } else if changed || !valid {

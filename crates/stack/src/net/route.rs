@@ -161,14 +161,29 @@ impl RoutingTable {
         self.to(destination).iter().any(|e| e.interface == interface && e.gateway.is_none())
     }
 
-    pub fn lookup(&self, destination: IpAddr, interface: Option<InterfaceId>) -> Option<&RouteEntry> {
+    /// The route to take: of those to the longest prefix the first that is not `dead`, or if all are the first.
+    fn lookup(
+        &self,
+        destination: IpAddr,
+        interface: Option<InterfaceId>,
+        dead: impl Fn(&RouteEntry) -> bool,
+    ) -> Option<&RouteEntry> {
         let lengths = &self.lengths[usize::from(destination.is_ipv6())];
         let used = (0..=128u8).rev().filter(|&len| lengths[usize::from(len)] > 0);
         used.filter_map(|prefix_len| {
             let network = Cidr { address: destination, prefix_len }.network();
             self.entries.get(&(network, prefix_len))
         })
-        .find_map(|entries| entries.iter().find(|e| interface.is_none_or(|i| i == e.interface)))
+        .find_map(|entries| {
+            let mut fit = entries.iter().filter(|e| interface.is_none_or(|i| i == e.interface));
+            let first = fit.next()?;
+            if !dead(first) { Some(first) } else { fit.find(|e| !dead(e)).or(Some(first)) }
+        })
+    }
+
+    /// Whether a route leads by this gateway.
+    pub fn has_gateway(&self, interface: InterfaceId, gateway: IpAddr) -> bool {
+        self.entries.values().flatten().any(|e| (e.interface, e.gateway) == (interface, Some(gateway)))
     }
 
     /// All routes, the longest prefix first.
@@ -263,9 +278,17 @@ impl Net {
         self.destinations.slots[slot].as_mut().ok_or(Error::NetworkUnreachable)
     }
 
+    /// The route to a destination. A gateway that does not answer is left for another (RFC 1122 §3.3.1.5), whatever their metrics.
+    fn live_route(&self, destination: IpAddr, constraint: Option<InterfaceId>) -> Option<&RouteEntry> {
+        let dead = |entry: &RouteEntry| {
+            entry.gateway.is_some_and(|gateway| self.neighbours.has_failed(entry.interface, gateway))
+        };
+        self.routes.lookup(destination, constraint, dead)
+    }
+
     /// The interface, gateway and source address that the routes give for a destination.
     fn first_hop(&self, destination: IpAddr, constraint: Option<InterfaceId>) -> Result<FirstHop> {
-        let found = self.routes.lookup(destination, constraint);
+        let found = self.live_route(destination, constraint);
         let by = |entry: &RouteEntry| FirstHop {
             interface: entry.interface,
             gateway: entry.gateway,
@@ -341,7 +364,7 @@ impl Net {
         let found = self.destination(destination, interface)?;
         let (Route { interface: by, source, mtu, kind, .. }, next_hop) = (found.route, found.next_hop);
         let of_table = |entry: &&RouteEntry| kind != RouteKind::Local && entry.interface == by;
-        let entry = self.routes.lookup(destination, interface).filter(of_table).copied();
+        let entry = self.live_route(destination, interface).filter(of_table).copied();
         let gateway = Some(next_hop).filter(|&hop| hop != destination);
         Ok(RouteTowards { interface: by, gateway, source, mtu, kind, entry })
     }
