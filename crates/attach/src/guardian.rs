@@ -3,8 +3,9 @@
 //! Three processes take part. The *engine* answers the program's calls. The *guardian* is its child and does nothing but wait. The
 //! *program* is the guardian's child. A program whose engine is gone would live on with ENOSYS for every socket call, and its daemons,
 //! which have cut themselves loose from their parents, would be nobody's. The guardian is a sub-reaper, so whoever is orphaned below it
-//! becomes its child, however often they forked; and it holds the reading end of a pipe that the engine never writes to. When that
-//! pipe ends, the engine has gone, for whatever reason, and the guardian kills its children until it has none.
+//! becomes its child, however often they forked; and it holds the reading end of a pipe. When that pipe ends, the engine has gone, for
+//! whatever reason, and the guardian kills its children until it has none. An engine that ends in order writes a byte first; where none
+//! came it was killed and could not say so, and the guardian does, on the standard error that it has kept.
 //!
 //! The engine learns of the program over a second pipe, in [`Report`]s. When that pipe ends without an exit status, it is the guardian
 //! that has died; its orphans have become the engine's (a sub-reaper too), which then ends them in the same way ([`end_children`]).
@@ -60,10 +61,13 @@ impl Report {
     }
 }
 
-// Where the guardian keeps its three descriptors; everything above is closed.
+// Where the guardian keeps its descriptors; everything above is closed.
 const LIFE: i32 = 0;
 const REPORTS: i32 = 1;
 const CHILDREN: i32 = 2;
+const ERRORS: i32 = 3;
+
+const ENGINE_KILLED: &[u8] = b"wireway: the engine was killed: the program was ended\n";
 
 /// Runs the guardian in a process that was just forked, with every signal blocked. `program` runs in the guardian's child.
 /// `life` is the pipe that ends with the engine: no writing end of it may be left open here.
@@ -82,7 +86,7 @@ pub fn run(life: OwnedFd, reports: OwnedFd, program: impl FnOnce()) -> ! {
                 sys::exit_now(125)
             }
             report(Report::Started(pid));
-            // The three are reached by their fixed numbers from here on.
+            // They are reached by their fixed numbers from here on.
             std::mem::forget((life, reports, children));
             watch(pid)
         }
@@ -93,17 +97,20 @@ pub fn run(life: OwnedFd, reports: OwnedFd, program: impl FnOnce()) -> ! {
     }
 }
 
-/// Moves the three descriptors to their places and closes all others.
+/// Moves the three descriptors and standard error to their places and closes all others.
 fn keep_only(life: BorrowedFd<'_>, reports: BorrowedFd<'_>, children: BorrowedFd<'_>) -> rustix::io::Result<()> {
-    // Above the three places first, so that none is overwritten before it has been moved.
-    let life = rustix::io::fcntl_dupfd_cloexec(life, 3)?;
-    let reports = rustix::io::fcntl_dupfd_cloexec(reports, 3)?;
-    let children = rustix::io::fcntl_dupfd_cloexec(children, 3)?;
+    // Above the places first, so that none is overwritten before it has been moved.
+    let life = rustix::io::fcntl_dupfd_cloexec(life, 4)?;
+    let reports = rustix::io::fcntl_dupfd_cloexec(reports, 4)?;
+    let children = rustix::io::fcntl_dupfd_cloexec(children, 4)?;
+    let errors = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 4);
     rustix::stdio::dup2_stdin(&life)?;
     rustix::stdio::dup2_stdout(&reports)?;
     rustix::stdio::dup2_stderr(&children)?;
-    sys::close_from(3);
-    std::mem::forget((life, reports, children));
+    // Without a standard error there is nobody to tell.
+    let kept = errors.as_ref().is_ok_and(|errors| sys::duplicate_to(errors.as_fd(), ERRORS).is_ok());
+    sys::close_from(if kept { 4 } else { 3 });
+    std::mem::forget((life, reports, children, errors));
     Ok(())
 }
 
@@ -122,6 +129,9 @@ fn watch(program: i32) -> ! {
             continue;
         }
         if !fds[0].revents().is_empty() {
+            if let Ok(0) = rustix::io::read(sys::standard(LIFE), &mut [0]) {
+                let _ = rustix::io::write(sys::standard(ERRORS), ENGINE_KILLED);
+            }
             end_children(&[]);
             sys::exit_now(0)
         }

@@ -141,7 +141,7 @@ pub enum Progress {
 pub struct Running {
     listener: Option<OwnedFd>,
     /// Closing it ends the tree.
-    life: Option<OwnedFd>,
+    life: Option<Life>,
     reports: OwnedFd,
     program: OwnedFd,
     pid: u32,
@@ -231,6 +231,15 @@ impl Running {
     }
 }
 
+/// The engine's end of the pipe by which the guardian knows that there is an engine: it says that this end is meant.
+struct Life(OwnedFd);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        let _ = rustix::io::write(&self.0, b"e");
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         self.end_tree();
@@ -309,6 +318,7 @@ pub fn launch(command: &Command, signals: &Signals) -> Result<Running, LaunchErr
 /// The engine's half of the start.
 fn meet(engine: EngineEnds, guardian: Pid, spared: Vec<i32>, name: OsString) -> Result<Running, LaunchError> {
     let EngineEnds { life, reports, start, go } = engine;
+    let life = Life(life);
     let pid = match read_eight(&reports).and_then(Report::parse) {
         Some(Report::Started(pid)) => pid as u32,
         Some(Report::NotStarted(e)) => {

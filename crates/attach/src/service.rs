@@ -76,7 +76,7 @@ impl Attach {
         self.running.ending()
     }
 
-    /// Why the engine was stopped before the program had ended, if so: its network broke.
+    /// Why the program was ended before it ended itself, if so: its network broke, or its guardian was killed.
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }
@@ -116,6 +116,9 @@ impl Attach {
                     self.ended = Some((ending, cx.now + DRAIN));
                     self.next_look = cx.now;
                     self.world.look_for_closes();
+                    if ending == Ending::GuardianLost {
+                        self.failure = Some("the guardian was killed".into());
+                    }
                     return;
                 }
             }

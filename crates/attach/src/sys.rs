@@ -343,10 +343,19 @@ pub fn close_from(first: u32) {
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
 }
 
-/// One of the three standard descriptors, by number.
+/// Makes `number` another name of `fd`; what it named before is closed, and has to be nobody's.
+pub fn duplicate_to(fd: BorrowedFd<'_>, number: RawFd) -> Result<(), Errno> {
+    // SAFETY: by the rule above no owner of `number` is left.
+    match unsafe { libc::dup3(fd.as_raw_fd(), number, libc::O_CLOEXEC) } {
+        -1 => Err(last_error()),
+        _ => Ok(()),
+    }
+}
+
+/// One of the three standard descriptors, or the guardian's fourth, by number.
 pub fn standard(number: RawFd) -> BorrowedFd<'static> {
-    debug_assert!((0..3).contains(&number));
-    // SAFETY: 0 to 2 are never closed by this crate; were one not open, calls on it answer EBADF.
+    debug_assert!((0..4).contains(&number));
+    // SAFETY: these are never closed by this crate; were one not open, calls on it answer EBADF.
     unsafe { BorrowedFd::borrow_raw(number) }
 }
 

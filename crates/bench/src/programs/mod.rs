@@ -31,7 +31,7 @@ pub struct Arguments {
     /// Seconds of one run.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// Networks; ratios are to the first.
+    /// Networks, several with commas; ratios are to the first.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Peer::Kernel, Peer::Wireway, Peer::Pasta, Peer::Slirp4netns])]
     peers: Vec<Peer>,
     /// The MTU of all networks; several with commas. The kernel's loopback keeps its own.

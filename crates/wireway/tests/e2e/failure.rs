@@ -183,8 +183,15 @@ fn any_of_our_processes_killed_ends_the_tree(setting: Setting) {
         let ours = scene.processes_of_the_command();
         assert!(ours.len() >= 2, "an engine and a guardian: {ours:?}");
         finish(scene.command("sh").args(["-c", &format!("kill -KILL {}", ours[victim])])).ok();
-        assert_ne!(program.wait().code(), 0);
+        let outcome = program.wait();
+        assert_ne!(outcome.code(), 0);
         scene.wait_until_nothing_is_left();
+        let (told, other) = match outcome.code() {
+            125 => ("the guardian was killed", "the engine was killed"),
+            _ => ("the engine was killed", "the guardian was killed"),
+        };
+        let stderr = program.stderr();
+        assert!(stderr.contains(told) && !stderr.contains(other), "{outcome}\n{stderr}");
         victim += 1;
         if victim == ours.len() {
             break;
