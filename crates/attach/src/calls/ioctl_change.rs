@@ -217,10 +217,10 @@ fn route_v6(cx: &mut Context<'_>, raw: &[u8; 80], add: bool) -> Result<(), Errno
     let prefix_len = u8::try_from(half(raw, 52)).map_err(|_| Errno::INVAL)?;
     let mut message = Message::route(add, IpAddr::from(address(0)), prefix_len);
     if word(raw, 56) > 0 {
-        message = message.attribute(libc::RTA_PRIORITY, &raw.get(56..60).unwrap_or_default());
+        message = message.attribute(libc::RTA_PRIORITY, raw.get(56..60).unwrap_or_default());
     }
     if word(raw, 76) > 0 {
-        message = message.attribute(libc::RTA_OIF, &raw.get(76..80).unwrap_or_default());
+        message = message.attribute(libc::RTA_OIF, raw.get(76..80).unwrap_or_default());
     }
     if flags & RTF_GATEWAY != 0 {
         message = message.attribute(libc::RTA_GATEWAY, &address(32));
