@@ -57,6 +57,7 @@ mod interfaces;
 mod ipv6;
 mod java;
 mod multicast;
+mod networks;
 mod path;
 mod remote;
 mod server;
