@@ -20,6 +20,8 @@ pub struct Settings {
     pub ipv6_temp_preferred_lifetime: Duration,
     /// net.ipv6.conf.all.temp_valid_lft: how long it is valid.
     pub ipv6_temp_valid_lifetime: Duration,
+    /// net.ipv4.conf.all.accept_redirects (RFC 1122 §3.2.2.2)
+    pub ip_accept_redirects: bool,
     /// net.ipv6.conf.all.accept_redirects (RFC 4861 §8)
     pub ipv6_accept_redirects: bool,
     /// net.ipv4.ip_local_port_range: ports that are picked for sockets that asked for none, ends included.
@@ -144,6 +146,7 @@ impl Default for Settings {
             ipv6_use_tempaddr: 0,
             ipv6_temp_preferred_lifetime: Duration::from_secs(86_400),
             ipv6_temp_valid_lifetime: Duration::from_secs(2 * 86_400),
+            ip_accept_redirects: true,
             ipv6_accept_redirects: true,
             ip_local_port_range: (32_768, 60_999),
             ip_nonlocal_bind: false,

@@ -237,6 +237,49 @@ fn a_gateway_that_does_not_answer_is_left_for_another() {
 }
 
 #[test]
+fn redirects_of_the_first_hop_are_followed() {
+    // RFC 1122 §3.2.2.2, §3.3.1.2.
+    let (mut bench, [eth0, ..]) = three();
+    bench.introduce();
+    let (far, other) = (Ipv4Addr::new(8, 8, 8, 8), Ipv4Addr::new(10, 0, 0, 99));
+    let by = |bench: &mut Bench| bench.host.route_towards(far.into(), None).unwrap().gateway;
+    let about = |source: Ipv4Addr| udp(at(source, 7), at(far, 9), b"12345678");
+    let redirect = |from: Ipv4Addr, code: u8, to: Ipv4Addr, about: &[u8]| {
+        from_peer(&ip(from, OURS, Protocol::ICMP, &icmp(Icmpv4Type::REDIRECT, code, to.octets(), about)))
+    };
+    // Not from the first hop, not to somebody beyond the link, to ourselves or to all; not about a packet of somebody else.
+    bench.receive(&redirect(Ipv4Addr::new(10, 0, 0, 3), 1, other, &about(OURS)));
+    for to in [Ipv4Addr::new(10, 9, 0, 1), OURS, Ipv4Addr::new(10, 0, 0, 255), PEER] {
+        bench.receive(&redirect(PEER, 1, to, &about(OURS)));
+    }
+    bench.receive(&redirect(PEER, 1, other, &about(other)));
+    bench.receive(&redirect(PEER, 1, other, &about(OURS)[..20]));
+    assert_eq!(by(&mut bench), Some(PEER.into()));
+    // One for a network is one for the host.
+    for code in [0, 1] {
+        bench.receive(&redirect(PEER, code, other, &about(OURS)));
+        assert_eq!(by(&mut bench), Some(other.into()));
+        let elsewhere = bench.host.route_towards(Ipv4Addr::new(8, 8, 8, 9).into(), None).unwrap();
+        assert_eq!((elsewhere.gateway, elsewhere.interface), (Some(PEER.into()), eth0));
+        // It holds for ten minutes, or until the other does not answer.
+        if code == 0 {
+            bench.run_for(601 * SECOND);
+        } else {
+            assert_eq!(asked_for(&mut bench, far), Some((eth0, other, OURS)));
+            bench.run_for(5 * SECOND);
+        }
+        bench.sent();
+        assert_eq!(by(&mut bench), Some(PEER.into()));
+    }
+    // Such floods are bounded.
+    for n in 0..200 {
+        let about = udp(at(OURS, 7), at(Ipv4Addr::new(8, 8, 9, n), 9), b"12345678");
+        bench.receive(&redirect(PEER, 1, other, &about));
+    }
+    assert!(bench.host.routes().len() <= 64 + 4, "{}", bench.host.routes().len());
+}
+
+#[test]
 fn answers_come_from_the_address_that_was_asked() {
     // Two addresses on the interface that is asked, and one of another interface (the weak model, RFC 1122 §3.3.4.2).
     let (mut bench, _) = three();

@@ -76,8 +76,14 @@ impl Net {
             Icmpv4Type::ECHO_REPLY if inbound.local && !inbound.broadcast => {
                 return Some(IcmpInbound::EchoReply(inbound));
             }
-            // RFC 6633: source quenches are ignored. Redirects would let a neighbour steer our traffic.
-            Icmpv4Type::SOURCE_QUENCH | Icmpv4Type::REDIRECT => DropReason::IcmpIgnored,
+            Icmpv4Type::REDIRECT => {
+                if self.receive_redirect(now, &mut inbound, &header) {
+                    return None;
+                }
+                DropReason::IcmpIgnored
+            }
+            // RFC 6633
+            Icmpv4Type::SOURCE_QUENCH => DropReason::IcmpIgnored,
             kind if kind.is_error() => return self.receive_icmp_error(inbound, &header),
             _ => DropReason::IcmpUnhandled,
         };
@@ -91,6 +97,20 @@ impl Net {
         self.counters.count(Counter::IcmpInErrors.of_family(inbound.header.is_v6()));
         self.drop_packet(DropReason::IcmpMalformed, inbound.packet);
         None
+    }
+
+    /// RFC 1122 §3.2.2.2: about a packet that we sent.
+    fn receive_redirect(&mut self, now: Instant, inbound: &mut Inbound, header: &Icmpv4Header) -> bool {
+        let (ours, router) = (inbound.destination(), inbound.source());
+        let want = inbound.packet.len().min(HEAD);
+        let head = inbound.packet.pullup(want).map(|head| &*head).unwrap_or_default();
+        let Ok(quoted) = header.quoted(head.get(Icmpv4Header::LEN..).unwrap_or_default()) else { return false };
+        let about_ours = ours == IpAddr::V4(quoted.ip.header.src()) && quoted.payload.len() >= 8;
+        let destination = IpAddr::V4(quoted.ip.header.dst());
+        about_ours
+            && inbound.local
+            && !inbound.broadcast
+            && self.redirected_v4(now, inbound.interface, router, header.gateway(), destination)
     }
 
     fn receive_icmp_error(&mut self, mut inbound: Inbound, header: &Icmpv4Header) -> Option<IcmpInbound> {

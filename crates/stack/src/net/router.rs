@@ -5,7 +5,7 @@
 //! (§6.3.6); of several such the one that was tried last comes last, so that each is tried in turn. All lists are bounded, each kind by itself: what came
 //! latest and is of no use yet makes room for what comes now. So neither does a flood drive out what is in use, nor is the list closed to whoever comes after.
 
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
 use wireway_packet::Instant;
@@ -342,27 +342,53 @@ impl Net {
         mac: Option<wireway_wire::MacAddr>,
     ) -> bool {
         let (target, destination) = (redirect.target(), redirect.destination());
-        let first_hop = self.destination(destination.into(), None).map(|d| (d.route.interface, d.next_hop));
-        let from_first_hop = first_hop == Ok((interface, router.into()));
-        if !self.settings.ipv6_accept_redirects || !from_first_hop {
+        if !self.settings.ipv6_accept_redirects || !self.is_first_hop(interface, router.into(), destination.into()) {
             return false;
         }
         if let Some(mac) = mac.filter(|mac| mac.is_unicast()) {
             self.learn_neighbour(now, interface, target.into(), mac, false, true);
         }
-        let on_link = target == destination;
-        if !on_link {
+        if target != destination {
             self.neighbour_is_router(interface, target.into());
         }
-        let network = Cidr { address: destination.into(), prefix_len: 128 };
+        self.learn_redirect(now, interface, target.into(), destination.into());
+        true
+    }
+
+    /// IPv4's redirect: believed if it comes from the present first hop and names another on the link (RFC 1122 §3.2.2.2). Those for networks are taken as for
+    /// hosts.
+    pub(super) fn redirected_v4(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        router: IpAddr,
+        target: Ipv4Addr,
+        destination: IpAddr,
+    ) -> bool {
+        let target = IpAddr::V4(target);
+        let connected = self.interface(interface).is_some_and(|at| at.addresses.iter().any(|own| own.contains(target)));
+        let fits = connected && !self.is_local(target) && !self.is_broadcast(target) && target != router;
+        let believed = self.settings.ip_accept_redirects && fits && self.is_first_hop(interface, router, destination);
+        if believed {
+            self.learn_redirect(now, interface, target, destination);
+        }
+        believed
+    }
+
+    fn is_first_hop(&mut self, interface: InterfaceId, router: IpAddr, destination: IpAddr) -> bool {
+        let first_hop = self.destination(destination, None).map(|d| (d.route.interface, d.next_hop));
+        first_hop == Ok((interface, router))
+    }
+
+    fn learn_redirect(&mut self, now: Instant, interface: InterfaceId, target: IpAddr, destination: IpAddr) {
+        let network = Cidr { address: destination, prefix_len: if destination.is_ipv4() { 32 } else { 128 } };
         // An earlier word about this destination no longer holds.
         self.forget_routes(interface, |learnt| learnt.redirect && learnt.entry.destination == network);
-        let gateway = (!on_link).then_some(IpAddr::V6(target));
+        let gateway = (target != destination).then_some(target);
         let (metric, protocol) = (PREFIX_METRIC, RouteProtocol::REDIRECT);
         let entry = RouteEntry { gateway, metric, protocol, ..RouteEntry::new(network, interface) };
         self.learn_route(now, entry, now + REDIRECT_TIME, true);
         self.arm_autoconf(interface);
-        true
     }
 
     /// A neighbour answers, or does not: routes by it are put where they belong (RFC 4861 §6.3.6), and redirects to one that does not are forgotten
