@@ -339,10 +339,12 @@ impl Net {
         }
         let next_hop = gateway.filter(|_| kind == RouteKind::Unicast).unwrap_or(destination);
         let source = match destination {
-            IpAddr::V4(_) => {
+            IpAddr::V4(ip) => {
                 let own = || self.interfaces.get(usize::from(interface.0))?.source_for(next_hop);
-                // An interface without an address borrows one of another; without any, the packet says "this host" (RFC 1122 §3.2.1.3).
+                // An interface without an address borrows one of another; without any, and to everybody on the link (who asks for one: RFC 2131 §4.1), the
+                // packet says "this host" (RFC 1122 §3.2.1.3).
                 let other = || self.interfaces.iter().skip(1).find_map(|i| i.source_for(destination));
+                let other = || if ip.is_broadcast() { None } else { other() };
                 preferred.or_else(own).or_else(other).unwrap_or(Ipv4Addr::UNSPECIFIED.into())
             }
             IpAddr::V6(ip) => {
