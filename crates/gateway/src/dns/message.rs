@@ -3,6 +3,9 @@
 use hickory_proto::op::{Header, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
+/// Bytes in front of the question.
+const HEADER: usize = 12;
+
 /// What to do with what a program sent.
 #[derive(Debug)]
 pub(crate) enum Asked {
@@ -36,9 +39,23 @@ pub(crate) fn read_query(message: &[u8]) -> Asked {
         return refusal(ResponseCode::FormErr);
     }
     match Query::read(&mut decoder) {
-        Ok(query) => Asked::Question(metadata.id, Box::new(query)),
-        Err(_) => refusal(ResponseCode::FormErr),
+        // In front of the question there is nothing that its name could share (RFC 1035 §4.1.4); the identifier would be part of it.
+        Ok(query) if is_written_out(message) => Asked::Question(metadata.id, Box::new(query)),
+        _ => refusal(ResponseCode::FormErr),
     }
+}
+
+/// Whether the name of the first question has no pointer in it.
+fn is_written_out(message: &[u8]) -> bool {
+    let mut rest = message.get(HEADER..).unwrap_or_default();
+    while let Some((&len, after)) = rest.split_first() {
+        match len {
+            0 => return true,
+            1..=63 => rest = after.get(usize::from(len)..).unwrap_or_default(),
+            _ => return false,
+        }
+    }
+    false
 }
 
 /// Reads a server's answer to a query (RFC 5452 §9.1): its response code, or `None` if it answers something else.
@@ -133,6 +150,8 @@ mod tests {
         assert!(matches!(changed(5, 2), Asked::Answer(_)), "two questions");
         assert!(matches!(changed(5, 0), Asked::Answer(_)), "no question");
         assert!(matches!(changed(12, 0xc0), Asked::Answer(_)), "a pointer ahead");
+        let into_the_header = [1, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0xc0, 0, 0, 1, 0, 1];
+        assert!(matches!(read_query(&into_the_header), Asked::Answer(_)), "a name of the identifier");
         for length in 0..message.len() {
             let cut = read_query(&message[..length]);
             assert_eq!(matches!(cut, Asked::Nothing), length < 12, "cut to {length}: {cut:?}");
