@@ -43,22 +43,38 @@ pub(crate) struct Letter {
     pub control: Vec<Control>,
 }
 
-/// Control messages a program asked for.
+/// What of a datagram a program asked to be told, of one family: each has options of its own for what comes by it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct Told {
     pub packet_info: bool,
     pub ttl: bool,
     pub tos: bool,
+}
+
+impl Told {
+    fn any(&self) -> bool {
+        self.packet_info || self.ttl || self.tos
+    }
+}
+
+/// Control messages a program asked for. A TCP socket may ask too, and gets none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted {
+    pub v4: Told,
+    pub v6: Told,
     pub timestamp: bool,
     /// IP options, and the same as they are to be sent back. There is no message where a datagram has none; those that it has are not
     /// passed on yet.
     pub options: bool,
     pub options_to_return: bool,
+    /// The error queue, of a TCP socket: what stands in it is of other uses (time stamps) that are not there.
+    pub errors: bool,
+    pub errors_v6: bool,
 }
 
 impl Wanted {
     fn any(&self) -> bool {
-        self.packet_info || self.ttl || self.tos || self.timestamp
+        self.v4.any() || self.v6.any() || self.timestamp
     }
 }
 
@@ -101,7 +117,6 @@ impl Inbox {
 pub(crate) struct Datagrams {
     pub kind: Kind,
     pub inbox: Inbox,
-    pub wanted: Wanted,
     pub peer: Option<SocketAddr>,
     /// The program shut down its sending, which looks like a close.
     pub write_shut: bool,
@@ -111,7 +126,7 @@ pub(crate) struct Datagrams {
 
 impl Datagrams {
     pub(crate) fn new(kind: Kind, alarm: Option<Box<Alarm>>) -> Datagrams {
-        Datagrams { kind, inbox: Inbox::default(), wanted: Wanted::default(), peer: None, write_shut: false, alarm }
+        Datagrams { kind, inbox: Inbox::default(), peer: None, write_shut: false, alarm }
     }
 }
 
@@ -269,7 +284,7 @@ fn from_host(socket: &mut Socket, cx: &mut Context<'_>) -> Option<Letter> {
         data = with_header(protocol, source, destination, &info, &data);
     }
     let name = sockaddr::emit_inet(sockaddr::shown(info.source, socket.family == libc::AF_INET6));
-    let control = control(&d.wanted, &info, socket.family == libc::AF_INET6);
+    let control = control(&socket.wanted, &info, socket.family == libc::AF_INET6);
     Some(Letter { data, name, control })
 }
 
@@ -297,33 +312,36 @@ fn control(wanted: &Wanted, info: &DatagramInfo, v6: bool) -> Vec<Control> {
         data.extend_from_slice(&(now.tv_nsec / 1000).to_ne_bytes());
         messages.push(Control { level: libc::SOL_SOCKET, kind: libc::SCM_TIMESTAMP, data });
     }
-    if v6 {
-        if wanted.packet_info {
-            let mut data = match sockaddr::shown(info.destination, true).ip() {
-                IpAddr::V6(ip) => ip.octets().to_vec(),
-                IpAddr::V4(_) => vec![0; 16],
-            };
-            data.extend_from_slice(&index.to_ne_bytes());
-            messages.push(Control { level: libc::IPPROTO_IPV6, kind: libc::IPV6_PKTINFO, data });
-        }
-        if wanted.ttl {
-            messages.push(int(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, info.ttl as u32));
-        }
-        if wanted.tos {
-            messages.push(int(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, info.tos as u32));
-        }
-    } else {
-        if wanted.packet_info
-            && let IpAddr::V4(to) = info.destination.ip().to_canonical()
-        {
+    let by_v4 = match info.destination.ip().to_canonical() {
+        IpAddr::V4(to) => Some(to),
+        IpAddr::V6(_) => None,
+    };
+    // Where a datagram of IPv4's came to, a socket of IPv6 may ask in both ways; the rest, only in that of the family it came by.
+    if v6 && wanted.v6.packet_info {
+        let mut data = match sockaddr::shown(info.destination, true).ip() {
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+            IpAddr::V4(_) => vec![0; 16],
+        };
+        data.extend_from_slice(&index.to_ne_bytes());
+        messages.push(Control { level: libc::IPPROTO_IPV6, kind: libc::IPV6_PKTINFO, data });
+    }
+    if let Some(to) = by_v4 {
+        if wanted.v4.packet_info {
             let data = [&index.to_ne_bytes()[..], &to.octets(), &to.octets()].concat();
             messages.push(Control { level: libc::IPPROTO_IP, kind: libc::IP_PKTINFO, data });
         }
-        if wanted.ttl {
+        if wanted.v4.ttl {
             messages.push(int(libc::IPPROTO_IP, libc::IP_TTL, info.ttl as u32));
         }
-        if wanted.tos {
+        if wanted.v4.tos {
             messages.push(Control { level: libc::IPPROTO_IP, kind: libc::IP_TOS, data: vec![info.tos] });
+        }
+    } else {
+        if wanted.v6.ttl {
+            messages.push(int(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, info.ttl as u32));
+        }
+        if wanted.v6.tos {
+            messages.push(int(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, info.tos as u32));
         }
     }
     messages
@@ -398,7 +416,7 @@ fn inbox(socket: &mut Socket) -> Option<&mut Inbox> {
 /// Whether the addresses of received datagrams need not be kept.
 fn is_deep(socket: &Socket) -> bool {
     match &socket.body {
-        Body::Datagrams(d) => d.peer.is_some() && !d.wanted.any(),
+        Body::Datagrams(d) => d.peer.is_some() && !socket.wanted.any(),
         _ => false,
     }
 }
@@ -479,11 +497,13 @@ pub(crate) fn take_error(socket: &mut Socket, cx: &mut Context<'_>, theirs: Borr
     let (level, kind) =
         if v6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) } else { (libc::IPPROTO_IP, libc::IP_RECVERR) };
     let mut control = vec![Control { level, kind, data }];
-    if let Body::Datagrams(d) = &socket.body
-        && d.wanted.ttl
-        && error.offender.is_some()
-    {
-        let kind = if v6 { libc::IPV6_HOPLIMIT } else { libc::IP_TTL };
+    let by_v4 = matches!(error.offender, Some(IpAddr::V4(_)));
+    let told = if by_v4 { socket.wanted.v4 } else { socket.wanted.v6 };
+    if told.ttl && error.offender.is_some() {
+        let (level, kind) = match by_v4 {
+            true => (libc::IPPROTO_IP, libc::IP_TTL),
+            false => (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT),
+        };
         control.push(Control { level, kind, data: u32::from(error.ttl).to_ne_bytes().to_vec() });
     }
     hush(socket, theirs);

@@ -10,7 +10,7 @@ use slab::Slab;
 use wireway_engine::{Context, Interest};
 use wireway_stack::{Domain, SocketId};
 
-use crate::datagram::Datagrams;
+use crate::datagram::{Datagrams, Wanted};
 use crate::listener::Tokens;
 use crate::netlink::Netlink;
 use crate::process::socket_inode;
@@ -58,6 +58,8 @@ pub(crate) struct Socket {
     pub watched: bool,
     /// Threads whose calls on this socket wait, first come first.
     pub waiting: VecDeque<u32>,
+    /// What its program is to be told of datagrams.
+    pub wanted: Wanted,
     pub body: Body,
 }
 

@@ -194,8 +194,7 @@ impl Host {
     /// Takes in what is on `lo`, or was looped back from another interface, and what that causes, up to a bound.
     fn receive_looped(&mut self, now: Instant) {
         for _ in 0..self.net.settings.netdev_budget.max(1) {
-            let Some((interface, packet)) = self.net.take_looped() else { break };
-            let link = if interface == InterfaceId::LOOPBACK { LinkDestination::Host } else { LinkDestination::Looped };
+            let Some((interface, link, packet)) = self.net.take_looped() else { break };
             let version = packet.parts().next().and_then(|part| part.first()).map_or(0, |first| first >> 4);
             match version {
                 6 => self.receive_ipv6(now, interface, link, 0, packet),

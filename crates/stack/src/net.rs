@@ -120,7 +120,7 @@ pub(crate) struct Net {
     icmp_limits: IcmpLimits,
     groups: Groups,
     /// What is on `lo`, and copies of what went to groups, by the interface to receive them by: packets from their IP header on.
-    backlog: VecDeque<(InterfaceId, Packet)>,
+    backlog: VecDeque<(InterfaceId, LinkDestination, Packet)>,
 }
 
 /// How a transport wants its packet sent.

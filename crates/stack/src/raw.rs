@@ -292,7 +292,11 @@ impl Raw {
     pub fn bind(&mut self, net: &mut Net, id: SocketId, address: SocketAddr) -> Result<()> {
         let socket = self.get_mut(id)?;
         let options = &socket.common.options;
+        let device = scope(net, &address, options.bind_to_device)?;
         let address = to_bind(net, socket.common.domain, options.v6_only, options.transparent, address)?;
+        if socket.kind != Kind::Ping || socket.ident.is_none() {
+            socket.common.options.bind_to_device = device;
+        }
         if socket.kind != Kind::Ping {
             socket.common.local.set_ip(address.ip());
             socket.address = Some(address.ip());
@@ -346,7 +350,8 @@ impl Raw {
         let socket = self.get_mut(id)?;
         let common = &socket.common;
         let peer = to_own_family(common, peer)?;
-        let route = net.route(peer.ip(), scope(net, &peer, common.options.bind_to_device)?)?;
+        let device = scope(net, &peer, common.options.bind_to_device)?;
+        let route = net.route(peer.ip(), device)?;
         if route.kind == RouteKind::Broadcast && !common.options.broadcast {
             return Err(Error::AccessDenied);
         }
@@ -357,6 +362,7 @@ impl Raw {
         let bound = socket.address.filter(|ip| !ip.is_unspecified());
         socket.common.local.set_ip(bound.unwrap_or(route.source));
         socket.common.peer = Some(peer);
+        socket.common.options.bind_to_device = device;
         Ok(())
     }
 

@@ -420,6 +420,7 @@ impl Udp {
     pub fn connect(&mut self, net: &mut Net, _now: Instant, id: SocketId, peer: SocketAddr) -> Result<()> {
         let (socket, _) = self.parts(id)?;
         let peer = to_destination(socket.domain, socket.options.v6_only, peer)?;
+        scope(net, &peer, socket.options.bind_to_device)?;
         let device = socket.device_to(net, &peer)?;
         let route = net.route(peer.ip(), device)?;
         if route.kind == RouteKind::Broadcast && !socket.options.broadcast {

@@ -416,7 +416,11 @@ fn the_host_reaches_itself_by_lo() {
     for to in [at6(Ipv6Addr::LOCALHOST, 7), at6(OURS6, 7), scoped.into()] {
         bench.host.send_to(bench.now, client, &[1; 60_000], Some(to), None).unwrap();
         bench.settle();
-        assert_eq!(bench.recv(server).unwrap().1.len(), 60_000, "{to}");
+        let (about, data) = bench.recv(server).unwrap();
+        assert_eq!(data.len(), 60_000, "{to}");
+        // A sender of ours is on its link too.
+        let scope = |address| if let std::net::SocketAddr::V6(v6) = address { v6.scope_id() } else { 0 };
+        assert_eq!(scope(about.source), scope(to));
     }
     assert!(bench.sent6().is_empty());
     // ::1 is no address of the wire.
@@ -425,18 +429,21 @@ fn the_host_reaches_itself_by_lo() {
 }
 
 #[test]
-fn link_local_destinations_need_a_scope() {
+fn link_local_destinations_are_of_a_scope() {
     let mut bench = Bench::v6();
     let id = bench.udp6(7);
     let (now, eth0) = (bench.now, bench.eth0);
     bench.host.set_neighbour(now, eth0, PEER_LL.into(), Some(PEER_MAC)).unwrap();
     let scoped = |scope| std::net::SocketAddrV6::new(PEER_LL, 5, 0, scope).into();
     let send = |bench: &mut Bench, to| bench.host.send_to(bench.now, id, b"x", Some(to), None);
-    assert_eq!(send(&mut bench, scoped(0)), Err(Error::InvalidArgument));
     assert_eq!(send(&mut bench, scoped(9)), Err(Error::NoDevice));
-    send(&mut bench, scoped(u32::from(eth0.0) + 1)).unwrap();
-    let (_, packet) = bench.sent6().pop().unwrap();
-    assert_eq!(Ipv6Header::parse(&packet).unwrap().0.src(), bench.link_local());
+    // As on Linux, one that does not say which goes where the routes lead; but nothing can be connected to it.
+    for scope in [u32::from(eth0.0) + 1, 0] {
+        send(&mut bench, scoped(scope)).unwrap();
+        let (_, packet) = bench.sent6().pop().unwrap();
+        assert_eq!(Ipv6Header::parse(&packet).unwrap().0.src(), bench.link_local());
+    }
+    assert_eq!(bench.host.connect(now, id, scoped(0)), Err(Error::InvalidArgument));
     // What comes from there says from where.
     let ours = bench.link_local();
     let payload = udp6_payload((PEER_LL, 5), (ours, 7), b"back");

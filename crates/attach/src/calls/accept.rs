@@ -99,6 +99,7 @@ pub(super) fn accept(w: &mut World, cx: &mut Context<'_>, call: &mut Call, flags
         timed: false,
         watched: false,
         waiting: Default::default(),
+        wanted: Default::default(),
         body: Body::Stream(Stream::new(Phase::Open)),
     };
     match w.sockets.insert(cx, socket) {

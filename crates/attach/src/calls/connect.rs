@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::SocketType;
 use wireway_engine::Context;
-use wireway_stack::Error;
+use wireway_stack::{Error, Host, SocketId, SocketOption};
 
 use super::{Call, Outcome, Target, park, socket_at, target};
 use crate::notify::NotHanded;
@@ -57,7 +57,11 @@ pub(super) fn connect(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> R
     if family == libc::AF_UNSPEC {
         cx.host.disconnect(cx.now, id).map_err(errno)?;
         match &mut socket.body {
-            Body::Datagrams(d) => d.peer = None,
+            Body::Datagrams(d) => {
+                d.peer = None;
+                // As Linux's __udp_disconnect, whoever chose the device.
+                cx.host.set_option(cx.now, id, SocketOption::BindToDevice(None)).map_err(errno)?;
+            }
             Body::Stream(_) => w.break_off(cx, key),
             _ => {}
         }
@@ -68,6 +72,7 @@ pub(super) fn connect(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> R
         return Err(Errno::AFNOSUPPORT);
     }
     let peer = reachable(sockaddr::parse_inet(&raw)?, socket.is_v6())?;
+    one_family(cx.host, id, peer)?;
     w.names(cx, peer);
     match &mut socket_at(w, key)?.body {
         Body::Datagrams(d) => {
@@ -94,6 +99,16 @@ pub(super) fn reachable(address: SocketAddr, v6_socket: bool) -> Result<SocketAd
         }
         IpAddr::V6(_) => Ok(address),
     }
+}
+
+/// A socket of IPv6 that has an IPv4 address reaches no IPv6 one. EAFNOSUPPORT.
+pub(super) fn one_family(host: &Host, id: SocketId, peer: SocketAddr) -> Result<(), Errno> {
+    let is_mapped = |address: SocketAddr| matches!(address.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some());
+    let own = host.local_addr(id).map_err(errno)?;
+    if is_mapped(own) && peer.is_ipv6() && !is_mapped(peer) && !peer.ip().is_unspecified() {
+        return Err(Errno::AFNOSUPPORT);
+    }
+    Ok(())
 }
 
 fn stream(

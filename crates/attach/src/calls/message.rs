@@ -11,7 +11,7 @@ use rustix::net::SendFlags;
 use wireway_engine::Context;
 use wireway_stack::{Error, Kind, SocketOption};
 
-use super::connect::reachable;
+use super::connect::{one_family, reachable};
 use super::{Call, Outcome, Target, park, socket_at, target};
 use crate::msghdr::{self, Control, Header, Vector};
 use crate::process::is_nonblocking;
@@ -224,6 +224,7 @@ fn send_datagram(
     let family = socket.family;
     let peer = message.name.as_ref().map(|raw| destination(raw, family)).transpose()?;
     if let Some(peer) = peer {
+        one_family(cx.host, id, peer)?;
         w.names(cx, peer);
     }
     let socket = socket_at(w, key)?;

@@ -11,6 +11,7 @@ use wireway_engine::Context;
 use wireway_stack::{Host, MtuDiscover, RawOptions, SocketId, SocketOption, SocketOptions};
 
 use super::{Call, Outcome, Target, multicast, socket_at, target};
+use crate::datagram::Wanted;
 use crate::socket::{Body, Key, errno};
 use crate::world::World;
 use crate::{datagram, links, sys, tcp_info};
@@ -81,30 +82,38 @@ pub(super) fn int_or_byte(value: &[u8]) -> Result<i32, Errno> {
 
 /// Options that the engine itself keeps. True: it was one.
 fn local_option(w: &mut World, key: Key, level: i32, name: i32, value: &[u8]) -> Result<bool, Errno> {
-    match &mut socket_at(w, key)?.body {
-        Body::Datagrams(d) => {
-            let flag = match (level, name) {
-                (libc::IPPROTO_IP, libc::IP_PKTINFO) | (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) => {
-                    &mut d.wanted.packet_info
-                }
-                (libc::IPPROTO_IP, libc::IP_RECVTTL)
-                | (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT | IPV6_2292HOPLIMIT) => &mut d.wanted.ttl,
-                (libc::IPPROTO_IP, libc::IP_RECVTOS) | (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS) => &mut d.wanted.tos,
-                (libc::SOL_SOCKET, libc::SO_TIMESTAMP) => &mut d.wanted.timestamp,
-                (libc::IPPROTO_IP, IP_RECVOPTS) => &mut d.wanted.options,
-                (libc::IPPROTO_IP, IP_RETOPTS) => &mut d.wanted.options_to_return,
-                _ => return Ok(false),
-            };
-            *flag = int_or_byte(value)? != 0;
-            Ok(true)
-        }
+    let socket = socket_at(w, key)?;
+    let is_tcp = matches!(socket.body, Body::Stream(_) | Body::Listener(_));
+    match &mut socket.body {
         Body::Netlink(netlink) => match level {
             libc::SOL_SOCKET if [libc::SO_RCVBUF, libc::SO_SNDBUF, libc::SO_RCVBUFFORCE].contains(&name) => Ok(true),
             libc::SOL_NETLINK => netlink.set_option(name, int(value)?).map(|()| true),
             _ => Err(Errno::NOPROTOOPT),
         },
-        _ => Ok(false),
+        _ => {
+            let Some(flag) = wanted(&mut socket.wanted, level, name, is_tcp) else { return Ok(false) };
+            *flag = int_or_byte(value)? != 0;
+            Ok(true)
+        }
     }
+}
+
+/// Where it is kept whether the program asked for a kind of control messages.
+fn wanted(wanted: &mut Wanted, level: i32, name: i32, is_tcp: bool) -> Option<&mut bool> {
+    Some(match (level, name) {
+        (libc::IPPROTO_IP, libc::IP_PKTINFO) => &mut wanted.v4.packet_info,
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) => &mut wanted.v6.packet_info,
+        (libc::IPPROTO_IP, libc::IP_RECVTTL) => &mut wanted.v4.ttl,
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT | IPV6_2292HOPLIMIT) => &mut wanted.v6.ttl,
+        (libc::IPPROTO_IP, libc::IP_RECVTOS) => &mut wanted.v4.tos,
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS) => &mut wanted.v6.tos,
+        (libc::SOL_SOCKET, libc::SO_TIMESTAMP) if !is_tcp => &mut wanted.timestamp,
+        (libc::IPPROTO_IP, IP_RECVOPTS) => &mut wanted.options,
+        (libc::IPPROTO_IP, IP_RETOPTS) => &mut wanted.options_to_return,
+        (libc::IPPROTO_IP, libc::IP_RECVERR) if is_tcp => &mut wanted.errors,
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) if is_tcp => &mut wanted.errors_v6,
+        _ => return None,
+    })
 }
 
 fn seconds(value: &[u8], range: std::ops::RangeInclusive<i32>) -> Result<Duration, Errno> {
@@ -279,21 +288,13 @@ fn value(
     }
     match (&socket.body, level, name) {
         (Body::Netlink(_), libc::SOL_SOCKET, libc::SO_RCVBUF | libc::SO_SNDBUF) => return bytes(212_992),
-        (Body::Datagrams(d), libc::SOL_SOCKET, libc::SO_TIMESTAMP) => return bytes(d.wanted.timestamp as i32),
-        (Body::Datagrams(d), libc::IPPROTO_IP, IP_RECVOPTS) => return bytes(d.wanted.options as i32),
-        (Body::Datagrams(d), libc::IPPROTO_IP, IP_RETOPTS) => return bytes(d.wanted.options_to_return as i32),
-        (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_PKTINFO)
-        | (Body::Datagrams(d), libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) => {
-            return bytes(d.wanted.packet_info as i32);
-        }
-        (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_RECVTTL)
-        | (Body::Datagrams(d), libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT) => return bytes(d.wanted.ttl as i32),
-        (Body::Datagrams(d), libc::IPPROTO_IP, libc::IP_RECVTOS)
-        | (Body::Datagrams(d), libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS) => return bytes(d.wanted.tos as i32),
         _ => {}
     }
-    let id = socket.id.ok_or(Errno::NOPROTOOPT)?;
     let is_tcp = matches!(socket.body, Body::Stream(_) | Body::Listener(_));
+    if let Some(flag) = wanted(&mut socket.wanted, level, name, is_tcp) {
+        return bytes(*flag as i32);
+    }
+    let id = socket.id.ok_or(Errno::NOPROTOOPT)?;
     if level == libc::IPPROTO_TCP && !is_tcp {
         return Err(Errno::OPNOTSUPP);
     }

@@ -71,6 +71,7 @@ pub(super) fn socket(w: &mut World, cx: &mut Context<'_>, call: &mut Call) -> Re
         timed: false,
         watched: false,
         waiting: Default::default(),
+        wanted: Default::default(),
         body,
     };
     let key = w.sockets.insert(cx, socket)?;

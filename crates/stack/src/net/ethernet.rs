@@ -16,6 +16,8 @@ pub(crate) enum LinkDestination {
     Group,
     /// It never was on the link: the host's own packet to a group, as the interface that it left by hears it (RFC 1112 §6.1).
     Looped,
+    /// It never was on the link: the host's own packet to its link-local address on this interface, over `lo` (RFC 4007 §6).
+    Own(InterfaceId),
 }
 
 impl Net {

@@ -110,6 +110,7 @@ impl Net {
         if !is_special(header.next_header) {
             self.counters.count(Counter::Ip6InDelivers);
         }
+        let interface = if let LinkDestination::Own(at) = link { at } else { interface };
         Some(Inbound {
             interface,
             protocol: header.next_header.0,

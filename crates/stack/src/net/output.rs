@@ -8,7 +8,7 @@ use wireway_wire::{Ipv4Header, MacAddr, Sum};
 
 use super::header::IpFields;
 use super::neighbour::NeighbourRef;
-use super::{IpMeta, Net, RouteKind};
+use super::{IpMeta, LinkDestination, Net, RouteKind};
 use crate::counters::{Counter, DropReason};
 use crate::{Error, InterfaceId, Result};
 
@@ -77,8 +77,13 @@ impl Net {
         }
         self.counters.count(Counter::IpOutRequests.of_family(v6));
         self.counters[Counter::IpExtOutOctets.of_family(v6)] += total as u64;
+        // What the host says to itself on a link stays on that link (RFC 4007 §6).
+        let link = match (route.kind, meta.interface) {
+            (RouteKind::Local, Some(at)) => self.scope_of(meta.destination, at),
+            _ => None,
+        };
         let mut output = Output {
-            interface: route.interface,
+            interface: link.unwrap_or(route.interface),
             kind: route.kind,
             next_hop,
             destination: meta.destination,
@@ -166,7 +171,7 @@ impl Net {
         self.counters.count(Counter::IpExtOutBcastPkts);
         let mut copy = packet.clone();
         fields.prepend_to(&mut copy);
-        let _ = self.loop_back(InterfaceId::LOOPBACK, copy);
+        let _ = self.loop_back(InterfaceId::LOOPBACK, LinkDestination::Host, copy);
     }
 
     /// What goes to a group goes to the host's own listeners on that interface too (RFC 1112 §6.1, RFC 3493 §5.2). From `lo` it comes back anyway.
@@ -183,12 +188,12 @@ impl Net {
         if loops && elsewhere && self.hears(interface, meta.destination, meta.source) {
             let mut copy = packet.clone();
             fields.prepend_to(&mut copy);
-            let _ = self.loop_back(interface, copy);
+            let _ = self.loop_back(interface, LinkDestination::Looped, copy);
         }
     }
 
     /// Lets a packet be received by `lo`, or one to a group by the interface that it leaves by. ENOBUFS if the backlog is full.
-    fn loop_back(&mut self, interface: InterfaceId, packet: Packet) -> Result<()> {
+    fn loop_back(&mut self, interface: InterfaceId, link: LinkDestination, packet: Packet) -> Result<()> {
         let full = self.backlog.len() >= self.settings.netdev_max_backlog;
         let Some(lo) = self.interfaces.first_mut() else { return Err(Error::NoDevice) };
         if interface == InterfaceId::LOOPBACK && !lo.up {
@@ -206,27 +211,32 @@ impl Net {
             lo.statistics.tx_packets += 1;
             lo.statistics.tx_bytes += packet.len() as u64;
         }
-        self.backlog.push_back((interface, packet));
+        self.backlog.push_back((interface, link, packet));
         Ok(())
     }
 
-    /// The next packet that was looped back, which begins with its IP header, and the interface to receive it by.
-    pub fn take_looped(&mut self) -> Option<(InterfaceId, Packet)> {
-        let (interface, packet) = self.backlog.pop_front()?;
+    /// The next packet that was looped back, which begins with its IP header, the interface to receive it by, and whom it was for.
+    pub fn take_looped(&mut self) -> Option<(InterfaceId, LinkDestination, Packet)> {
+        let (interface, link, packet) = self.backlog.pop_front()?;
         if interface == InterfaceId::LOOPBACK
             && let Some(lo) = self.interfaces.first_mut()
         {
             lo.statistics.rx_packets += 1;
             lo.statistics.rx_bytes += packet.len() as u64;
         }
-        Some((interface, packet))
+        Some((interface, link, packet))
     }
 
     /// Hands a packet with its IP header to layer 2.
     pub(super) fn output(&mut self, now: Instant, out: &mut Output, packet: Packet) -> Result<()> {
         let (mac, packet) = match out.kind {
-            RouteKind::Local => return self.loop_back(InterfaceId::LOOPBACK, packet),
-            _ if out.interface == InterfaceId::LOOPBACK => return self.loop_back(out.interface, packet),
+            RouteKind::Local if out.interface != InterfaceId::LOOPBACK => {
+                return self.loop_back(InterfaceId::LOOPBACK, LinkDestination::Own(out.interface), packet);
+            }
+            RouteKind::Local => return self.loop_back(InterfaceId::LOOPBACK, LinkDestination::Host, packet),
+            _ if out.interface == InterfaceId::LOOPBACK => {
+                return self.loop_back(out.interface, LinkDestination::Host, packet);
+            }
             RouteKind::Broadcast => (MacAddr::BROADCAST, packet),
             RouteKind::Multicast => match out.destination {
                 IpAddr::V4(group) => (MacAddr::multicast_v4(group), packet),

@@ -73,9 +73,13 @@ impl DatagramSocket {
         self.options.bind_to_device.is_none_or(|device| device == interface)
     }
 
-    /// By which interface to send to `peer`: the one that the address, the socket's device, or for groups the program chose.
+    /// By which interface to send to `peer`: the one that the address, the socket's device, or for groups the program chose. A link-local address that says
+    /// nothing of its link is left to the routes, as on Linux.
     pub fn device_to(&self, net: &Net, peer: &SocketAddr) -> Result<Option<InterfaceId>> {
-        let device = scope(net, peer, self.options.bind_to_device)?;
+        let device = match peer {
+            SocketAddr::V6(v6) if v6.scope_id() == 0 => self.options.bind_to_device,
+            _ => scope(net, peer, self.options.bind_to_device)?,
+        };
         let chosen = peer.ip().is_multicast().then(|| self.multicast.options(peer.is_ipv6()).interface);
         Ok(device.or(chosen.flatten()))
     }

@@ -172,7 +172,9 @@ impl Tcp {
             _ => route.source,
         };
         let remote = Endpoint::new(peer.ip(), peer.port());
-        let flow = |port| Flow::new(Endpoint::new(local, port), remote, route.interface);
+        // To an address of our own too, a link-local one is that of its link.
+        let by = device.unwrap_or(route.interface);
+        let flow = |port| Flow::new(Endpoint::new(local, port), remote, by);
         let claim = match old_claim {
             Some(claim) => {
                 if !self.is_free(&flow(claim.port), now) {

@@ -8,11 +8,26 @@ use crate::common::{Machine, Scene, Setting, finish, skip_without_root};
 
 in_every_setting! {
     as_every_user: [
-        tools_say_what_they_say_on_linux, a_link_goes_down_and_up_under_a_program, another_address_is_used,
+        tools_say_what_they_say_on_linux, scopes_and_families_are_as_on_linux, a_link_goes_down_and_up_under_a_program, another_address_is_used,
         a_smaller_mtu_is_kept_to, routes_lead_where_they_say, members_of_groups_are_told, hosts_talk_in_a_vlan
     ],
     as_one_user: []
 }
+
+/// A machine of the kernel's with an eth0 as the host's is by [`OPTIONS`].
+fn linux(scene: &Scene) -> Machine {
+    let machine = Machine::new(scene);
+    machine.script(
+        scene,
+        "ip link set lo up && ip link add eth0 address 02:00:00:00:00:01 type veth peer name peer0
+         ip link set peer0 addrgenmode none && ip link set peer0 up && ip link set eth0 up
+         ip addr add 10.0.0.1/24 brd + dev eth0 && ip addr add fd00::1/64 dev eth0
+         until [ $(ip -6 -o addr show dev eth0 -tentative | wc -l) = 2 ]; do sleep 0.05; done",
+    );
+    machine
+}
+
+const OPTIONS: [&str; 6] = ["--address", "10.0.0.1/24", "--address", "fd00::1/64", "--mac", "02:00:00:00:00:01"];
 
 /// The same commands in a namespace of the kernel's, as root, and on the host.
 fn tools_say_what_they_say_on_linux(setting: Setting) {
@@ -21,23 +36,31 @@ fn tools_say_what_they_say_on_linux(setting: Setting) {
     }
     let scene = Scene::new(setting);
     let script = scene.write("interfaces.sh", include_str!("sh/interfaces.sh"));
-    let machine = Machine::new(&scene);
-    machine.script(
-        &scene,
-        "ip link set lo up && ip link add eth0 address 02:00:00:00:00:01 type veth peer name peer0
-         ip link set eth0 addrgenmode none && ip link set peer0 addrgenmode none && ip link set peer0 up
-         ip link set eth0 up && ip addr add 10.0.0.1/24 brd + dev eth0 && ip addr add fd00::1/64 dev eth0",
-    );
-    machine.script(&scene, "until ip -6 addr show dev eth0 -tentative | grep -q fd00::1; do sleep 0.05; done");
+    let machine = linux(&scene);
+    machine.script(&scene, "ip link set eth0 addrgenmode none && ip -6 addr flush dev eth0 scope link");
     let linux = finish(scene.command_in(&machine, "sh").arg(&script)).text();
-    let options = ["--address", "10.0.0.1/24", "--address", "fd00::1/64", "--mac", "02:00:00:00:00:01"];
     let routes = "ip route del default && ip -6 route del default && exec sh interfaces.sh";
-    let ours = finish(scene.run(&options, "sh").args(["-c", routes])).text();
+    let ours = finish(scene.run(&OPTIONS, "sh").args(["-c", routes])).text();
     assert!(linux.lines().count() > 300, "the script ended early: {linux}");
     let mut command = "";
     for (linux, ours) in linux.lines().zip(ours.lines()) {
         command = if linux.starts_with(['$', 'a']) { linux } else { command };
         assert_eq!(ours, linux, "{command}");
+    }
+    assert_eq!(ours.lines().count(), linux.lines().count());
+}
+
+fn scopes_and_families_are_as_on_linux(setting: Setting) {
+    if skip_without_root("a comparison with a namespace") {
+        return;
+    }
+    let scene = Scene::new(setting);
+    let script = scene.write("scopes.py", include_str!("py/scopes.py"));
+    let linux = finish(scene.command_in(&linux(&scene), "python3").arg(&script)).text();
+    let ours = finish(scene.run(&OPTIONS, "python3").arg(&script)).text();
+    assert!(linux.lines().count() > 40, "the script ended early: {linux}");
+    for (linux, ours) in linux.lines().zip(ours.lines()) {
+        assert_eq!(ours, linux);
     }
     assert_eq!(ours.lines().count(), linux.lines().count());
 }
