@@ -73,14 +73,32 @@ impl<N: Nic> Nic for Impaired<N> {
                 return Err(frame);
             }
         }
-        self.cable.borrow_mut()[0].send(now, frame);
+        let up = &mut self.cable.borrow_mut()[0];
+        if up.is_idle_and_perfect() {
+            let len = frame.len();
+            self.nic.transmit(now, frame)?;
+            up.pass(len);
+            return Ok(());
+        }
+        up.send(now, frame);
         Ok(())
     }
 
     fn receive(&mut self, now: Instant) -> Option<Packet> {
-        let arrived = self.cable.borrow_mut()[1].receive(now);
-        if arrived.is_some() {
-            return arrived;
+        let perfect = {
+            let down = &mut self.cable.borrow_mut()[1];
+            let arrived = down.receive(now);
+            if arrived.is_some() {
+                return arrived;
+            }
+            down.is_idle_and_perfect()
+        };
+        if perfect {
+            self.more = false;
+            self.push(now);
+            let frame = self.nic.receive(now)?;
+            self.cable.borrow_mut()[1].pass(frame.len());
+            return Some(frame);
         }
         self.more = true;
         for _ in 0..BATCH {
@@ -155,13 +173,39 @@ mod tests {
     }
 
     #[test]
+    fn a_cable_that_becomes_perfect_keeps_the_order() {
+        let (a, mut b) = pair(MemoryConfig::default());
+        let delay = Duration::from_millis(20);
+        let mut a = Impaired::new(a, [(); 2].map(|()| LinkConfig { delay, ..LinkConfig::default() }), 1);
+        let now = Instant::ZERO;
+        a.transmit(now, Packet::copy_from(&[1; 60])).unwrap();
+        b.transmit(now, Packet::copy_from(&[1; 60])).unwrap();
+        assert!(a.receive(now).is_none());
+        a.cable().borrow_mut().iter_mut().for_each(|link| link.set_config(LinkConfig::default()));
+        a.transmit(now, Packet::copy_from(&[2; 60])).unwrap();
+        b.transmit(now, Packet::copy_from(&[2; 60])).unwrap();
+        a.flush(now);
+        assert!(a.receive(now).is_none() && b.receive(now).is_none());
+        let later = now + delay;
+        let first: Vec<u8> = [a.receive(later), a.receive(later)].map(|frame| frame.unwrap().head()[0]).into();
+        assert_eq!(first, [1, 2]);
+        a.flush(later);
+        assert_eq!([b.receive(later), b.receive(later)].map(|frame| frame.unwrap().head()[0]), [1, 2]);
+        a.transmit(later, Packet::copy_from(&[3; 60])).unwrap();
+        assert!(b.receive(later).is_some(), "nothing is on its way: at once");
+        assert_eq!(a.cable().borrow()[0].counters().delivered, 3);
+    }
+
+    #[test]
     fn a_full_card_holds_the_link_up_and_loses_nothing() {
         let (a, mut b) = pair(MemoryConfig { ring: 1, ..MemoryConfig::default() });
-        let mut a = Impaired::new(a, [LinkConfig::default(), LinkConfig::default()], 1);
+        let delay = Duration::from_nanos(1);
+        let mut a = Impaired::new(a, [(); 2].map(|()| LinkConfig { delay, ..LinkConfig::default() }), 1);
         let now = Instant::ZERO;
         for i in 0..3 {
             a.transmit(now, Packet::copy_from(&[i; 60])).unwrap();
         }
+        let now = now + delay;
         a.flush(now);
         assert!(a.transmit(now, Packet::copy_from(&[9; 60])).is_err());
         for i in 0..3 {
