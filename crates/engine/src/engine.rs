@@ -290,10 +290,13 @@ impl Engine {
         for (index, Node { host, service, ports, touched, due }) in self.nodes.iter_mut().enumerate() {
             let node = NodeId(index);
             let mut received = 0;
+            // A nic whose time has come may hand frames to another node.
+            let mut woken = 0;
             for port in ports.iter_mut() {
                 if port.poll_at().is_some_and(|at| at <= now) {
                     port.wake();
                     *touched = true;
+                    woken += 1;
                 }
                 received += port.receive(now, host);
                 *touched |= port.has_frame();
@@ -327,7 +330,7 @@ impl Engine {
             self.statistics.events += events as u64;
             self.statistics.transmitted += transmitted as u64;
             // What the service did may have made events that nobody has seen yet.
-            let done = received + events + transmitted + usize::from(is_due || polls);
+            let done = received + woken + events + transmitted + usize::from(is_due || polls);
             work += done;
             *touched = done > 0;
             *due = host.poll_at().into_iter().chain(service.poll_at()).min().unwrap_or(Instant::FAR_FUTURE);

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use wireway::wire::MacAddr;
 
 use crate::address::Address;
+use crate::impair::ImpairArgs;
 use crate::interface::{self, Behind, FIRST, Interface, More};
 
 /// Runs any program, unmodified, on a TCP/IP stack in user space.
@@ -25,6 +26,10 @@ pub enum Command {
     /// Run a program with its sockets on Wireway's stack instead of the kernel's
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
+
+    /// Look at the links of running programs, and change them
+    #[command(after_help = LINK_EXAMPLES)]
+    Link(LinkArgs),
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -40,8 +45,51 @@ Examples:
   wireway run --net link=cable -- nc -l 5000           and, in another terminal,
   wireway run --net link=cable -- nc 10.0.3.1 5000
 
+  wireway run --delay 80ms --loss 1% --rate 20mbit -- git clone ...
+  wireway run --schedule outages.txt -- ./client       with lines such as: 10s for 2s outage
+
 Exit status: the program's own (128 + n if signal n ended it); 125 if Wireway itself failed, 126 if the
 program cannot be executed, 127 if it was not found.";
+
+const LINK_EXAMPLES: &str = "\
+Examples:
+  wireway link show
+  wireway link set eth0 delay=80ms loss=1%
+  wireway link set eth0 down rate=1mbit     only what comes to the program
+  wireway link set eth0 delay=0 loss=0";
+
+#[derive(Args, Debug)]
+pub struct LinkArgs {
+    #[command(subcommand)]
+    pub command: LinkCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum LinkCommand {
+    /// Show how the links are, and what they have carried, lost and dropped
+    Show {
+        /// Only of this `wireway run`
+        #[arg(long)]
+        pid: Option<u32>,
+
+        /// Print JSON; times are in microseconds, shares from 0 to 1
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change a link from now on; a schedule of the run goes on
+    Set {
+        /// The `wireway run` that is meant [default: the only one]
+        #[arg(long)]
+        pid: Option<u32>,
+
+        /// The program's interface
+        interface: String,
+
+        /// up or down for one direction; then SETTING=VALUE, with the settings of `wireway run` (see A bad network in its help), or outage
+        #[arg(required = true, value_name = "[up|down] SETTING=VALUE")]
+        settings: Vec<String>,
+    },
+}
 
 #[derive(Args, Debug)]
 pub struct RunArgs {
@@ -102,6 +150,17 @@ pub struct RunArgs {
     /// (ssh refuses its configuration).
     #[arg(long, verbatim_doc_comment)]
     pub isolate: bool,
+
+    #[command(flatten)]
+    pub impair: ImpairArgs,
+
+    /// A file that says how the link changes: lines of TIME [for TIME] [up|down] SETTING=VALUE... or outage
+    #[arg(long, value_name = "FILE", help_heading = "A bad network")]
+    pub schedule: Option<PathBuf>,
+
+    /// Where the link's chance comes from, for the same losses in the same places again [default: made up]
+    #[arg(long, value_name = "NUMBER", help_heading = "A bad network")]
+    pub seed: Option<u64>,
 
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
@@ -171,13 +230,18 @@ pub fn parse_mac(text: &str) -> Result<MacAddr, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::CommandFactory;
 
     use super::*;
+    use crate::impair::Impairments;
 
     fn run(args: &[&str]) -> Result<Box<RunArgs>, clap::Error> {
-        let Command::Run(run) = Cli::try_parse_from([&["wireway", "run"], args].concat())?.command;
-        Ok(run)
+        match Cli::try_parse_from([&["wireway", "run"], args].concat())?.command {
+            Command::Run(run) => Ok(run),
+            Command::Link(_) => unreachable!("it says run"),
+        }
     }
 
     #[test]
@@ -199,6 +263,14 @@ mod tests {
     }
 
     #[test]
+    fn a_bad_network_is_asked_for_in_each_direction() {
+        let args = run(&["--delay", "80ms", "--down-loss", "1%", "--up-rate", "1mbit", "x"]).unwrap();
+        let [up, down] = Impairments::new(args.impair.steps, None).unwrap().at(Duration::ZERO, 1500);
+        assert_eq!([up.delay, down.delay], [Duration::from_millis(80); 2]);
+        assert_eq!(([up.loss, down.loss], [up.rate, down.rate]), ([0.0, 0.01], [Some(1_000_000), None]));
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         for bad in [
             &["--net", "tap="][..],
@@ -215,6 +287,8 @@ mod tests {
             &["--gateway", "here", "x"],
             &["--mac", "01:00:00:00:00:00", "x"],
             &["--mtu", "67", "x"],
+            &["--loss", "1", "x"],
+            &["--up-delay", "long", "x"],
             &["--interface", "vlan=4095", "x"],
             &[],
         ] {

@@ -1,8 +1,11 @@
 //! The command `wireway`.
 
 mod address;
+mod ask;
 mod autoconf;
+mod cables;
 mod cli;
+mod impair;
 mod interface;
 mod lease;
 mod net;
@@ -27,8 +30,11 @@ fn main() -> ExitCode {
             return ExitCode::from(status);
         }
     };
-    let cli::Command::Run(args) = cli.command;
-    match run::run(&args) {
+    let result = match &cli.command {
+        cli::Command::Run(args) => run::run(args),
+        cli::Command::Link(args) => ask::link(args).map(|()| 0),
+    };
+    match result {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
             eprintln!("wireway: {failure}");

@@ -3,14 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
 use wireway::engine::Engine;
 use wireway::gateway::{Gateway, GatewayConfig, Subnet};
-use wireway::nic::{End, MemoryConfig, Monitor, Monitored, Nic, ShmConfig, ShmNic, TapConfig, TapNic, pair};
+use wireway::nic::{End, Impaired, MemoryConfig, Monitor, Monitored, Nic, ShmConfig, ShmNic, TapConfig, TapNic, pair};
 use wireway::stack::Cidr;
 use wireway::wire::MacAddr;
 
+use crate::cables::Cables;
 use crate::cli::{Net, RunArgs};
+use crate::impair::Impairments;
 use crate::interface::{Behind, Interface};
 use crate::resolver::{self, Resolver};
 use crate::run::Failure;
@@ -48,10 +51,20 @@ pub struct Plans {
     pub sending: Option<Rc<Cell<usize>>>,
 }
 
-type Monitors = [Rc<RefCell<dyn Monitor>>];
+/// What stands between a card and its host.
+pub struct Cabling<'a> {
+    /// Who watches the frames.
+    pub monitors: &'a [Rc<RefCell<dyn Monitor>>],
+    /// What is asked of each cable.
+    pub asked: &'a Impairments,
+    /// Where the cables' chance comes from.
+    pub seed: u64,
+    /// The cables, by the names of their interfaces.
+    pub cables: Cables,
+}
 
 /// Makes what `args` ask for; the far end, if it is ours, becomes a node of `engine`.
-pub fn plan(engine: &mut Engine, args: &RunArgs, monitors: &Monitors) -> Result<Plans, Failure> {
+pub fn plan(engine: &mut Engine, args: &RunArgs, cabling: &mut Cabling<'_>) -> Result<Plans, Failure> {
     if !args.publish.is_empty() && args.net != Net::Gateway {
         return Err(Failure::own("--publish needs the gateway: on a TAP or a link the program is reached directly"));
     }
@@ -65,14 +78,14 @@ pub fn plan(engine: &mut Engine, args: &RunArgs, monitors: &Monitors) -> Result<
     let mut plans = Plans { interfaces: Vec::new(), dns, sending: None };
     for asked in all {
         let plan = match &asked.behind {
-            Behind::Net(Net::Gateway) => gateway(engine, args, asked, monitors, &mut plans)?,
+            Behind::Net(Net::Gateway) => gateway(engine, args, asked, cabling, &mut plans)?,
             Behind::Net(Net::Tap(name)) => {
                 let name = name.clone();
-                tap(asked, &name, monitors)?
+                tap(asked, &name, cabling)?
             }
             Behind::Net(Net::Link(name)) => {
                 let name = name.clone();
-                link(asked, &name, monitors)?
+                link(asked, &name, cabling)?
             }
             Behind::Vlan { .. } => {
                 let addresses = addresses(&asked, None)?;
@@ -110,7 +123,7 @@ fn gateway(
     engine: &mut Engine,
     args: &RunArgs,
     asked: Interface,
-    monitors: &Monitors,
+    cabling: &mut Cabling<'_>,
     plans: &mut Plans,
 ) -> Result<Plan, Failure> {
     if asked.slaac() || asked.link_local() {
@@ -162,7 +175,7 @@ fn gateway(
     let (addresses, gateways) = told.map(|s| (s.program, s.gateway)).unzip();
     plans.dns = Some(Resolver::new(config.subnets.iter().map(|s| s.dns).collect()));
     plans.sending = Some(gateway.sending);
-    Ok(Plan { nic: Some(watched(near, &asked.name, monitors)), addresses, gateways, asked })
+    Ok(Plan { nic: Some(plugged(near, &asked.name, cabling)), addresses, gateways, asked })
 }
 
 /// The addresses of a family on the gateway's network: the usual ones, or around what was asked for.
@@ -205,7 +218,7 @@ fn nth(cidr: Cidr, n: u8) -> IpAddr {
     }
 }
 
-fn tap(asked: Interface, name: &str, monitors: &Monitors) -> Result<Plan, Failure> {
+fn tap(asked: Interface, name: &str, cabling: &mut Cabling<'_>) -> Result<Plan, Failure> {
     let addresses = addresses(&asked, Some(Cidr { address: TAP_ADDRESS.into(), prefix_len: PREFIX_LEN }))?;
     let nic = TapNic::open(TapConfig {
         name: name.into(),
@@ -214,11 +227,11 @@ fn tap(asked: Interface, name: &str, monitors: &Monitors) -> Result<Plan, Failur
         host_address: addresses.iter().find_map(|&address| kernel_address(address, &asked.gateway)),
     })
     .map_err(|e| Failure::own(format!("{}{e}", asked.option())))?;
-    let nic = Some(watched(nic, &asked.name, monitors));
+    let nic = Some(plugged(nic, &asked.name, cabling));
     Ok(Plan { addresses, gateways: asked.gateway.clone(), nic, asked })
 }
 
-fn link(asked: Interface, name: &str, monitors: &Monitors) -> Result<Plan, Failure> {
+fn link(asked: Interface, name: &str, cabling: &mut Cabling<'_>) -> Result<Plan, Failure> {
     let config = ShmConfig { name: name.into(), mac: Some(mac(&asked)?), mtu: asked.mtu.unwrap_or(MTU) };
     let nic = ShmNic::open(config).map_err(|e| Failure::own(format!("{}{e}", asked.option())))?;
     let own = match nic.end() {
@@ -226,7 +239,7 @@ fn link(asked: Interface, name: &str, monitors: &Monitors) -> Result<Plan, Failu
         End::B => LINK_ADDRESSES[1],
     };
     let addresses = addresses(&asked, Some(Cidr { address: own.into(), prefix_len: PREFIX_LEN }))?;
-    let nic = Some(watched(nic, &asked.name, monitors));
+    let nic = Some(plugged(nic, &asked.name, cabling));
     Ok(Plan { addresses, gateways: asked.gateway.clone(), nic, asked })
 }
 
@@ -246,9 +259,15 @@ fn addresses(asked: &Interface, usual: Option<Cidr>) -> Result<Vec<Cidr>, Failur
     }
 }
 
-fn watched<N: Nic + 'static>(nic: N, name: &str, monitors: &Monitors) -> Box<dyn Nic> {
+/// Puts a cable in front of a card, and in front of that whoever watches.
+fn plugged<N: Nic + 'static>(nic: N, name: &str, cabling: &mut Cabling<'_>) -> Box<dyn Nic> {
+    let mtu = nic.mtu();
+    let nic = Impaired::new(nic, cabling.asked.at(Duration::ZERO, mtu), cabling.seed);
+    // Each cable has a chance of its own.
+    cabling.seed = cabling.seed.wrapping_add(1);
+    cabling.cables.add(name, nic.cable(), cabling.asked.clone(), mtu);
     let mut nic: Box<dyn Nic> = Box::new(nic);
-    for monitor in monitors {
+    for monitor in cabling.monitors {
         nic = Box::new(Monitored::new(nic, name, monitor.clone()));
     }
     nic

@@ -7,7 +7,11 @@ use wireway::stack::{Event, InterfaceId};
 
 use crate::FAILED;
 use crate::autoconf::Autoconf;
+use crate::cables::Cables;
 use crate::lease::Dhcp;
+
+/// The token of the socket that `wireway link` asks; the program's are counted from below.
+const ASKED: u64 = u64::MAX;
 
 /// The service of the program's host.
 #[derive(Default)]
@@ -16,6 +20,8 @@ pub struct Node {
     /// What tells interfaces their addresses, of those that are told.
     pub dhcp: Vec<Dhcp>,
     pub autoconf: Vec<Autoconf>,
+    /// The cables of its interfaces.
+    pub cables: Cables,
     /// Why there will be no program.
     failure: Option<String>,
 }
@@ -33,6 +39,11 @@ impl Node {
 
     /// Serves a program from now on.
     pub fn start(&mut self, cx: &mut Context<'_>, attach: Attach) {
+        if let Some(asked) = self.cables.start(cx.now)
+            && let Err(error) = cx.register(asked, ASKED, Interest::IN)
+        {
+            eprintln!("wireway: no requests of `wireway link` are heard: {error}");
+        }
         self.attach.insert(attach).poll(cx);
     }
 
@@ -58,7 +69,9 @@ impl Node {
 
 impl Service for Node {
     fn ready(&mut self, cx: &mut Context<'_>, token: u64, ready: Interest) {
-        if let Some(attach) = &mut self.attach {
+        if token == ASKED {
+            self.cables.ready(cx.now);
+        } else if let Some(attach) = &mut self.attach {
             attach.ready(cx, token, ready);
         }
     }
@@ -74,6 +87,7 @@ impl Service for Node {
 
     fn poll(&mut self, cx: &mut Context<'_>) {
         self.configure(cx);
+        self.cables.poll(cx.now);
         if let Some(attach) = &mut self.attach {
             attach.poll(cx);
         }
@@ -83,7 +97,7 @@ impl Service for Node {
         let attach = self.attach.as_ref().and_then(Attach::poll_at);
         let dhcp = self.dhcp.iter().filter_map(Dhcp::poll_at);
         let autoconf = self.autoconf.iter().filter_map(Autoconf::poll_at);
-        attach.into_iter().chain(dhcp).chain(autoconf).min()
+        attach.into_iter().chain(dhcp).chain(autoconf).chain(self.cables.poll_at()).min()
     }
 
     fn nic_failed(&mut self, cx: &mut Context<'_>, interface: InterfaceId, reason: &str) {

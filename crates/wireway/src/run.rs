@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,10 +18,12 @@ use wireway::wire::VlanProtocol;
 
 use crate::FAILED;
 use crate::autoconf::Autoconf;
+use crate::cables::Cables;
 use crate::cli::{Net, RunArgs};
+use crate::impair::Impairments;
 use crate::interface::Behind;
 use crate::lease::Dhcp;
-use crate::net::{self, Plan};
+use crate::net::{self, Cabling, Plan};
 use crate::node::Node;
 
 /// A program that is about to start does not wait the seven seconds of RFC 5227 §2.1.1 for an address, but as long as systemd-networkd does.
@@ -63,7 +66,16 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     if args.trace {
         monitors.push(Rc::new(RefCell::new(Trace::new(std::io::stderr()))));
     }
-    let plans = net::plan(&mut engine, args, &monitors)?;
+    let mut cabling = Cabling {
+        monitors: &monitors,
+        asked: &impairments(args)?,
+        seed: match args.seed {
+            Some(seed) => seed,
+            None => made_up_seed()?,
+        },
+        cables: Cables::default(),
+    };
+    let plans = net::plan(&mut engine, args, &mut cabling)?;
 
     let mut seed = [0; 32];
     random(&mut seed)?;
@@ -82,6 +94,7 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     // Who else would say it.
     let asks = dns.as_ref().filter(|_| args.net != Net::Gateway && args.dns.is_none());
     let mut service = Node::default();
+    service.cables = cabling.cables;
     let mut nics = Vec::new();
     for (position, mut plan) in (0..).zip(plans.interfaces) {
         let interface = add_interface(&mut host, now, &plan)?;
@@ -138,6 +151,24 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         }
     }
     Ok(u8::try_from(status).unwrap_or(FAILED))
+}
+
+/// What the options and the schedule ask of the links.
+fn impairments(args: &RunArgs) -> Result<Impairments, Failure> {
+    let schedule = args.schedule.as_ref().map(|path| {
+        let said = |e| Failure::own(format!("--schedule {}: {e}", path.display()));
+        std::fs::read_to_string(path).map_err(said)
+    });
+    let steps = args.impair.steps.clone();
+    let path = args.schedule.as_deref().unwrap_or(Path::new("")).display();
+    Impairments::new(steps, schedule.transpose()?.as_deref())
+        .map_err(|e| Failure::own(format!("--schedule {path}: {e}")))
+}
+
+fn made_up_seed() -> Result<u64, Failure> {
+    let mut bytes = [0; 8];
+    random(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 /// Runs the engine until the interface has its addresses, if it has to wait for some.

@@ -42,6 +42,7 @@ macro_rules! in_every_setting {
 
 mod common;
 
+mod bad_network;
 mod boundary;
 mod calls;
 mod capture;

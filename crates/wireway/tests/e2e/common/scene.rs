@@ -216,6 +216,15 @@ impl Scene {
         self.wireway(machine.enter(), options, program.as_ref())
     }
 
+    /// `wireway link ARGUMENTS`, as the scene's user.
+    pub fn wireway_link(&self, arguments: &[&str]) -> Command {
+        let mut words = if self.setting.ordinary_user { become_ordinary() } else { Vec::new() };
+        words.push(self.wireway.clone().into());
+        words.push("link".into());
+        words.extend(arguments.iter().map(Into::into));
+        self.build(words)
+    }
+
     fn wireway<O: AsRef<OsStr>>(&self, mut words: Vec<OsString>, options: &[O], program: &OsStr) -> Command {
         if self.setting.ordinary_user {
             words.extend(become_ordinary());
