@@ -159,3 +159,158 @@ fn family(address: IpAddr) -> i32 {
 fn address_family(address: IpAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+    use netlink_packet_route::address::AddressAttribute;
+    use wireway_stack::{Cidr, InterfaceConfig, Settings};
+    use wireway_wire::MacAddr;
+
+    use super::*;
+
+    const CALLER: Caller = Caller { port: 77, user: 0, extended: true, cap_ack: false };
+    const ACK: u16 = libc::NLM_F_ACK as u16;
+
+    fn host() -> Host {
+        let mut host = Host::new(Settings::default(), [1; 32]);
+        let mut config = InterfaceConfig::ethernet("eth0", MacAddr([2, 0, 0, 0, 0, 1]), 1500);
+        config.addresses.push(Cidr { address: Ipv4Addr::new(10, 0, 0, 1).into(), prefix_len: 24 });
+        host.add_interface(Instant::ZERO, config).unwrap();
+        host
+    }
+
+    fn datagram(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+        let mut request = ((16 + body.len()) as u32).to_ne_bytes().to_vec();
+        request.extend_from_slice(&kind.to_ne_bytes());
+        request.extend_from_slice(&(flags | libc::NLM_F_REQUEST as u16).to_ne_bytes());
+        request.extend_from_slice(&5u32.to_ne_bytes());
+        request.extend_from_slice(&0u32.to_ne_bytes());
+        request.extend_from_slice(body);
+        request
+    }
+
+    fn ask(host: &mut Host, kind: u16, flags: u16, body: &[u8]) -> Vec<Vec<u8>> {
+        answer(host, Instant::ZERO, CALLER, &datagram(kind, flags, body))
+    }
+
+    fn error(answers: &[Vec<u8>]) -> i32 {
+        assert_eq!((answers.len(), answers[0][4]), (1, 2), "one acknowledgement");
+        i32::from_ne_bytes(answers[0][16..20].try_into().unwrap())
+    }
+
+    #[test]
+    fn addresses_are_dumped_and_the_dump_ends() {
+        let answers = ask(&mut host(), libc::RTM_GETADDR, 0x300, &[libc::AF_INET as u8, 0, 0, 0]);
+        assert_eq!(answers.len(), 2);
+        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answers[0]).unwrap();
+        assert_eq!((message.header.sequence_number, message.header.port_number), (5, 77));
+        match message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(a)) => {
+                assert!(a.attributes.contains(&AddressAttribute::Local(IpAddr::V4(Ipv4Addr::LOCALHOST))));
+                assert_eq!((a.header.prefix_len, a.header.index), (8, 1));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(u16::from_ne_bytes([answers[1][4], answers[1][5]]), 3, "NLMSG_DONE");
+    }
+
+    #[test]
+    fn errors_quote_the_request_and_say_why() {
+        let mut host = host();
+        let message = Message::address(libc::RTM_NEWADDR, 2, Ipv4Addr::new(10, 0, 0, 1).into(), 24);
+        let answers = ask(&mut host, message.kind, message.flags, &message.body);
+        assert_eq!(error(&answers), -libc::EEXIST);
+        let text = b"ipv4: Address already assigned\0";
+        assert!(answers[0].windows(text.len()).any(|part| part == text));
+        assert_eq!(answers[0][20..36], datagram(message.kind, message.flags, &message.body)[..16]);
+        let unknown = Message::link(libc::RTM_SETLINK, 9, 0, 0);
+        assert_eq!(error(&ask(&mut host, unknown.kind, ACK, &unknown.body)), -libc::ENODEV);
+        assert_eq!(error(&ask(&mut host, libc::RTM_GETNEIGHTBL, 0x300, &[0; 4])), -libc::EOPNOTSUPP);
+    }
+
+    #[test]
+    fn what_is_added_is_there_until_it_is_removed() {
+        let mut host = host();
+        let address = |kind| Message::address(kind, 2, Ipv4Addr::new(10, 1, 0, 1).into(), 16);
+        for (kind, count) in [(libc::RTM_NEWADDR, 2), (libc::RTM_DELADDR, 1)] {
+            let message = address(kind);
+            assert_eq!(error(&ask(&mut host, kind, message.flags | ACK, &message.body)), 0);
+            assert_eq!(host.routes().len(), count, "with its network");
+        }
+        let again = address(libc::RTM_DELADDR);
+        assert_eq!(change(&mut host, Instant::ZERO, &again), Err(Errno::ADDRNOTAVAIL));
+    }
+
+    #[test]
+    fn listeners_are_told_what_went_and_what_came() {
+        let mut host = host();
+        let mut watch = Watch::new(&host, Instant::ZERO);
+        let address = |kind| Message::address(kind, 2, Ipv4Addr::new(10, 1, 0, 1).into(), 16);
+        change(&mut host, Instant::ZERO, &address(libc::RTM_NEWADDR)).unwrap();
+        let kinds = |watch: &mut Watch, host: &Host| {
+            let mut all: Vec<_> = watch.changes(host, Instant::ZERO).iter().map(|(g, n)| (*g, n[4])).collect();
+            all.sort();
+            all
+        };
+        assert_eq!(kinds(&mut watch, &host), [(0x10, 20), (0x40, 24)], "RTM_NEWADDR and RTM_NEWROUTE");
+        assert_eq!(kinds(&mut watch, &host), []);
+        change(&mut host, Instant::ZERO, &address(libc::RTM_DELADDR)).unwrap();
+        assert_eq!(kinds(&mut watch, &host), [(0x10, 21), (0x40, 25)], "RTM_DELADDR and RTM_DELROUTE");
+    }
+
+    /// Every request of this file cut at every length, with every byte another, and with lengths that lie: an answer or none, but no panic.
+    #[test]
+    fn hostile_requests_are_answered_or_ignored() {
+        let v6 = "fd00::9".parse::<std::net::Ipv6Addr>().unwrap().into();
+        let v4 = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
+        let vlan = [&[16, 0, 18, 0, 8, 0, 1, 0][..], b"vlan", &[4, 0, 2, 0]].concat();
+        let mut link = Message::link(libc::RTM_NEWLINK, 0, 0, 0).attribute(5, &2u32.to_ne_bytes());
+        link.body.extend_from_slice(&vlan);
+        let requests = [
+            link,
+            Message::link(libc::RTM_SETLINK, 2, 1, 1).attribute(4, &1400u32.to_ne_bytes()),
+            Message::link(libc::RTM_GETLINK, 2, 0, 0),
+            Message::address(libc::RTM_NEWADDR, 2, v6, 64).attribute(6, &[0; 16]),
+            Message::address(libc::RTM_DELADDR, 2, v4, 24),
+            Message::route(true, v6, 64).attribute(libc::RTA_OIF, &2u32.to_ne_bytes()).mtu(1300),
+            Message::route(false, v4, 24),
+            Message { kind: libc::RTM_GETROUTE, ..Message::route(true, v4, 32) },
+            Message::neighbour(libc::RTM_NEWNEIGH, 2, v4).attribute(2, &[2, 0, 0, 0, 0, 9]),
+        ];
+        let mut host = host();
+        for message in requests {
+            let whole = datagram(message.kind, message.flags, &message.body);
+            for cut in 0..whole.len() {
+                let mut cut_off = whole[..cut].to_vec();
+                answer(&mut host, Instant::ZERO, CALLER, &cut_off);
+                if let Some(length) = cut_off.get_mut(..4) {
+                    length.copy_from_slice(&(cut as u32).to_ne_bytes());
+                }
+                answer(&mut host, Instant::ZERO, CALLER, &cut_off);
+                for value in [0u8, 1, 0x7f, 0x80, 0xff] {
+                    let mut other = whole.clone();
+                    other[cut] = value;
+                    answer(&mut host, Instant::ZERO, CALLER, &other);
+                }
+            }
+        }
+        assert!(answer(&mut host, Instant::ZERO, CALLER, &[0; 4096]).is_empty(), "a length of 0 is no message");
+    }
+
+    #[test]
+    fn tables_are_bounded() {
+        let mut host = host();
+        let fill = |host: &mut Host, make: &dyn Fn(u32) -> Message| {
+            (0..20_000).find_map(|n| change(host, Instant::ZERO, &make(n)).err().map(|error| (n, error)))
+        };
+        let ip = |first: u32, n: u32| IpAddr::V4(Ipv4Addr::from_bits((first << 24) + n));
+        let (count, error) = fill(&mut host, &|n| Message::address(libc::RTM_NEWADDR, 2, ip(11, n), 32)).unwrap();
+        assert_eq!((count, error), (1023, Errno::NOBUFS));
+        let route = |n| Message::route(true, ip(12, n), 32).attribute(libc::RTA_OIF, &2u32.to_ne_bytes());
+        let (count, error) = fill(&mut host, &route).unwrap();
+        assert!(count > 16_000 && error == Errno::NOBUFS, "{count} {error}");
+    }
+}

@@ -14,7 +14,8 @@ u = socket(AF_INET, SOCK_DGRAM)
 def ask(request): return fcntl.ioctl(u, request, struct.pack('16s24x', b'lo'))[16:]
 assert inet_ntoa(ask(0x8915)[4:8]) == '127.0.0.1' and inet_ntoa(ask(0x891b)[4:8]) == '255.0.0.0'
 assert struct.unpack('i', ask(0x8921)[:4])[0] == 65536 and struct.unpack('h', ask(0x8913)[:2])[0] & 9 == 9
-fails(errno.EPERM, fcntl.ioctl, u, 0x8914, struct.pack('16s24x', b'lo'))
+for flags in (0x48, 0x49):
+    fcntl.ioctl(u, 0x8914, struct.pack('16sh22x', b'lo', flags)); assert struct.unpack('h', ask(0x8913)[:2])[0] & 1 == flags & 1
 fails(errno.ENODEV, fcntl.ioctl, u, 0x8915, struct.pack('16s24x', b'nope'))
 unix = socket(AF_UNIX, SOCK_DGRAM); assert struct.unpack('16si20x', fcntl.ioctl(unix, 0x8933, struct.pack('16s24x', b'lo')))[1] == 1
 n = socket(AF_NETLINK, SOCK_RAW, 0); n.bind((0, 0)); assert n.getsockname()[0] > 0
