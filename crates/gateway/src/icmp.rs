@@ -10,14 +10,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use wireway_engine::Context;
+use wireway_engine::{Context, Interest};
 use wireway_packet::Instant;
 use wireway_stack::{DatagramInfo, Domain, Error, Host, Kind, ReceiveFlags, SocketId, SocketOption};
 use wireway_wire::{Protocol, Sum};
 
 use crate::address::{Far, Map};
 use crate::counters::{Counters, count};
-use crate::outer::{self, Echo};
+use crate::errqueue;
+use crate::outer::{self, Echo, Passed};
 use crate::table::{Part, Table};
 use crate::udp::as_it_was;
 
@@ -55,6 +56,8 @@ struct Flow {
     fd: OwnedFd,
     echo: Echo,
     used: Instant,
+    /// How far the machine's socket lets requests go.
+    hops: Option<u8>,
     /// The latest request, for an ICMP error to quote.
     sent: (DatagramInfo, [u8; 8]),
 }
@@ -147,7 +150,10 @@ impl Icmp {
         let ident = u16::from_be_bytes([a, b]);
         match map.far(info.destination) {
             Far::Machine(peer) => {
-                if let Err(error) = self.send_out(cx, info, message, head, ident, peer.ip()) {
+                if info.ttl <= 1 {
+                    count(&counters.icmp_unreachable);
+                    let _ = cx.host.relay_error(cx.now, socket, info, &head, outer::exceeded(destination.is_ipv6()));
+                } else if let Err(error) = self.send_out(cx, info, message, head, ident, peer.ip(), counters) {
                     let denied = matches!(error, Errno::ACCESS | Errno::PERM);
                     count(if denied { &counters.icmp_prohibited } else { &counters.icmp_unreachable });
                     if let Some(why) = outer::unreachable(error) {
@@ -166,6 +172,7 @@ impl Icmp {
         }
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn send_out(
         &mut self,
         cx: &mut Context<'_>,
@@ -174,6 +181,7 @@ impl Icmp {
         head: [u8; 8],
         ident: u16,
         peer: IpAddr,
+        counters: &Counters,
     ) -> Result<(), Errno> {
         let ends = (info.source.ip(), info.destination.ip(), ident);
         let token = match self.by_ends.get(&ends) {
@@ -192,10 +200,11 @@ impl Icmp {
                     fd,
                     echo,
                     used: cx.now,
+                    hops: None,
                     sent: (*info, head),
                 });
                 if let Some(flow) = self.flows.get(token)
-                    && cx.register(flow.fd.as_fd(), token, wireway_engine::Interest::IN).is_err()
+                    && cx.register(flow.fd.as_fd(), token, Interest::IN).is_err()
                 {
                     self.flows.remove(token);
                     return Err(Errno::NOBUFS);
@@ -212,17 +221,65 @@ impl Icmp {
         flow.sent = (*info, head);
         // A ping socket sets both by itself, and any ICMPv6 socket the checksum.
         set_ident(message, flow.outer_ident, Sum::new());
-        outer::send(&flow.fd, message).map(|_| ())
+        let hops = outer::hops_left(info.ttl);
+        if flow.hops != hops {
+            flow.hops = hops;
+            outer::set_hops(&flow.fd, peer.is_ipv6(), hops);
+        }
+        match outer::send(&flow.fd, message) {
+            // The error is of an earlier request, if one is known; this one was not sent.
+            Err(error) if outer::unreachable(error).is_some() => {
+                if !self.pass_errors_on(cx, token, counters) {
+                    return Err(error);
+                }
+                let Some(flow) = self.flows.get(token) else { return Ok(()) };
+                outer::send(&flow.fd, message).map(|_| ())
+            }
+            sent => sent.map(|_| ()),
+        }
+    }
+
+    /// Tells the program what ICMP told of a flow's requests. True if there was something.
+    fn pass_errors_on(&mut self, cx: &mut Context<'_>, token: u64, counters: &Counters) -> bool {
+        let Some(flow) = self.flows.get(token) else { return false };
+        let socket = self.socket_for(flow.far);
+        let all = errqueue::take(&flow.fd, BATCH);
+        for told in &all {
+            let [kind, code, _, _, a, b, ..] = told.quoted;
+            if flow.echo == Echo::Raw && u16::from_be_bytes([a, b]) != flow.outer_ident {
+                // Somebody else's.
+                continue;
+            }
+            let (info, mut head) = flow.sent;
+            if (kind, code) == (types(flow.far).request, 0) {
+                head = told.quoted;
+                [head[4], head[5]] = flow.ident.to_be_bytes();
+            }
+            count(&counters.icmp_unreachable);
+            let _ = match outer::passed_on(told, flow.far) {
+                Passed::Own(why) => cx.host.send_unreachable(cx.now, socket, &info, &head, why),
+                Passed::As(error) => cx.host.relay_error(cx.now, socket, &info, &head, error),
+                Passed::Kept => Ok(()),
+            };
+        }
+        !all.is_empty()
     }
 
     /// A flow's socket is ready.
-    pub fn ready(&mut self, cx: &mut Context<'_>, token: u64, counters: &Counters) {
+    pub fn ready(&mut self, cx: &mut Context<'_>, token: u64, seen: Interest, counters: &Counters) {
+        if seen.contains(Interest::ERR) {
+            self.pass_errors_on(cx, token, counters);
+        }
         for _ in 0..BATCH {
             let Some(flow) = self.flows.get_mut(token) else { return };
             let n = match outer::recv(&flow.fd, &mut self.buffer) {
                 Ok(n) => n,
                 Err(Errno::AGAIN) => return,
                 Err(error) => {
+                    if self.pass_errors_on(cx, token, counters) {
+                        continue;
+                    }
+                    let Some(flow) = self.flows.get(token) else { return };
                     if let Some(why) = outer::unreachable(error) {
                         count(&counters.icmp_unreachable);
                         let socket = self.sockets[usize::from(flow.far.is_ipv6())];

@@ -18,7 +18,7 @@
 //! - what leads where: `address.rs`
 //! - TCP: connections `tcp.rs`, their bytes `relay.rs`; UDP: `udp.rs`; ICMP echo: `icmp.rs`; DNS: `dns/`
 //! - published ports: `publish.rs`; DHCP and router advertisements: `dhcp.rs`, `router.rs`
-//! - the machine's sockets: `outer.rs`
+//! - the machine's sockets: `outer.rs`; what ICMP said of what they sent: `errqueue.rs`
 
 mod address;
 mod config;
@@ -27,6 +27,7 @@ mod dhcp;
 mod dns;
 mod entropy;
 mod error;
+mod errqueue;
 mod icmp;
 mod outer;
 mod publish;
@@ -221,7 +222,7 @@ impl Service for Relays {
         match table::Part::of(token) {
             Some(table::Part::Tcp) => self.tcp.ready(cx, token, ready, &self.counters),
             Some(table::Part::Udp) => self.udp.ready(cx, token, ready, &self.counters),
-            Some(table::Part::Icmp) => self.icmp.ready(cx, token, &self.counters),
+            Some(table::Part::Icmp) => self.icmp.ready(cx, token, ready, &self.counters),
             Some(table::Part::Dns) => self.dns.ready(cx, token, &self.counters),
             Some(table::Part::Publish) => {
                 self.ports.ready(cx, token, &mut self.tcp, &mut self.udp, &self.map, &self.counters);

@@ -10,7 +10,13 @@ use rustix::net::{
     sockopt,
 };
 use wireway_engine::Interest;
-use wireway_stack::Unreachable;
+use wireway_stack::{RelayedError, Unreachable};
+use wireway_wire::{Icmpv4Type, Icmpv6Type};
+
+use crate::errqueue::{self, Told};
+
+/// Hops of a packet that was sent without a wish.
+const DEFAULT_HOPS: u8 = 64;
 
 /// How every relayed socket is watched: by edges, so that one registration lasts for its life.
 pub(crate) fn edges() -> Interest {
@@ -77,8 +83,36 @@ pub(crate) fn prepare_stream(fd: &OwnedFd, peer: SocketAddr) {
 /// A UDP socket that sends to, and receives from, `peer` only.
 pub(crate) fn connect_datagram(peer: SocketAddr) -> Result<OwnedFd, Errno> {
     let fd = open(family(peer), SocketType::DGRAM, ipproto::UDP)?;
+    errqueue::keep(&fd, peer.is_ipv6())?;
     rustix::net::connect(&fd, &peer)?;
     Ok(fd)
+}
+
+/// The other of the machine's loopback addresses in the place of `peer`, if nobody listens there, who has been sent `data`: on loopback that
+/// is known as soon as it is sent. Else ECONNREFUSED.
+pub(crate) fn instead_on_loopback(fd: OwnedFd, peer: SocketAddr, data: &[u8]) -> Result<OwnedFd, Errno> {
+    let refused = |fd: &OwnedFd| take_error(fd) == Some(Errno::CONNREFUSED);
+    let Some(other) = other_loopback(peer).filter(|_| refused(&fd)) else { return Ok(fd) };
+    let second = connect_datagram(other).map_err(|_| Errno::CONNREFUSED)?;
+    let sent = send(&second, data);
+    if sent.is_err() || refused(&second) { Err(Errno::CONNREFUSED) } else { Ok(second) }
+}
+
+/// Has what a socket sends live for so many hops from the machine, or as the machine has it.
+pub(crate) fn set_hops(fd: &OwnedFd, v6: bool, hops: Option<u8>) {
+    // The machine's own is as good as any.
+    let _ = match (v6, hops) {
+        (true, hops) => sockopt::set_ipv6_unicast_hops(fd, hops),
+        (false, Some(hops)) => sockopt::set_ip_ttl(fd, hops.into()),
+        // ip(7): -1 is the default.
+        (false, None) => sockopt::set_ip_ttl(fd, u32::MAX),
+    };
+}
+
+/// How far a packet of the program's may go on from the machine: the gateway is a hop as well. One that was to go as far as its host lets
+/// packets go by default may go as far as the machine does.
+pub(crate) fn hops_left(ttl: u8) -> Option<u8> {
+    (ttl < DEFAULT_HOPS).then(|| ttl.saturating_sub(1))
 }
 
 /// A socket that listens for a published port. `[::]` is every address of both families, or of IPv4 where the machine has no IPv6.
@@ -139,6 +173,7 @@ pub(crate) fn connect_echo(peer: IpAddr) -> Result<(OwnedFd, Echo), Errno> {
         Err(error) if denied(error) => (open(family(peer), SocketType::RAW, protocol)?, Echo::Raw),
         other => (other?, Echo::Ping),
     };
+    errqueue::keep(&fd, peer.is_ipv6())?;
     rustix::net::connect(&fd, &peer)?;
     Ok((fd, echo))
 }
@@ -187,6 +222,42 @@ pub(crate) fn unreachable(error: Errno) -> Option<Unreachable> {
         Errno::ACCESS | Errno::PERM => Some(Unreachable::Prohibited),
         _ => None,
     }
+}
+
+/// How the program is told of an error of the machine's.
+pub(crate) enum Passed {
+    /// By the host that it sent to, or the gateway.
+    Own(Unreachable),
+    /// By who said it.
+    As(RelayedError),
+    /// Not at all: the machine cuts what is too long.
+    Kept,
+}
+
+/// How to pass on what ICMP told of something sent to `peer`, as the machine knows it.
+pub(crate) fn passed_on(told: &Told, peer: IpAddr) -> Passed {
+    let v6 = told.offender.is_ipv6();
+    let exceeded = if v6 { Icmpv6Type::TIME_EXCEEDED.0 } else { Icmpv4Type::TIME_EXCEEDED.0 };
+    let unreachable_kind =
+        if v6 { Icmpv6Type::DESTINATION_UNREACHABLE.0 } else { Icmpv4Type::DESTINATION_UNREACHABLE.0 };
+    match told.error {
+        Errno::CONNREFUSED => Passed::Own(Unreachable::Port),
+        Errno::MSGSIZE => Passed::Kept,
+        // An error of the machine's own is the gateway's.
+        error if told.offender.is_loopback() || told.offender == peer => {
+            unreachable(error).map_or(Passed::Kept, Passed::Own)
+        }
+        _ if told.kind == exceeded || told.kind == unreachable_kind => {
+            Passed::As(RelayedError { kind: told.kind, code: told.code, from: Some(told.offender) })
+        }
+        error => unreachable(error).map_or(Passed::Kept, Passed::Own),
+    }
+}
+
+/// The gateway's own error about what may not go on.
+pub(crate) fn exceeded(v6: bool) -> RelayedError {
+    let kind = if v6 { Icmpv6Type::TIME_EXCEEDED.0 } else { Icmpv4Type::TIME_EXCEEDED.0 };
+    RelayedError { kind, code: 0, from: None }
 }
 
 /// Descriptors that this process may have.

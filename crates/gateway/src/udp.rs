@@ -18,7 +18,8 @@ use wireway_stack::{DatagramInfo, Domain, Error, Host, Kind, ReceiveFlags, Socke
 
 use crate::address::{Far, Map, canonical};
 use crate::counters::{Counters, count};
-use crate::outer;
+use crate::errqueue;
+use crate::outer::{self, Passed};
 use crate::table::{Part, Table};
 
 /// How long a flow lasts that only one side has used (RFC 4787 §4.3 asks for two minutes where nothing else frees it; here the bound on
@@ -52,6 +53,8 @@ struct Flow {
     to_program: bool,
     /// The longest datagram that was sent lately: what an ICMP error would quote.
     sent: DatagramInfo,
+    /// How far the machine's socket lets datagrams go.
+    hops: Option<u8>,
     queued: bool,
 }
 
@@ -184,10 +187,25 @@ impl Udp {
     ) {
         let ends = (info.source, info.destination);
         let known = self.by_ends.get(&ends).copied();
+        // What became of a datagram that was sent to see whether anybody listens.
+        let mut first = None;
+        let hops = outer::hops_left(info.ttl).filter(|_| !peer.ip().is_loopback());
+        if hops == Some(0) {
+            count(&counters.udp_refused);
+            let _ = cx.host.relay_error(cx.now, self.socket, info, &[], outer::exceeded(peer.is_ipv6()));
+            return;
+        }
         let token = match known {
             Some(token) => token,
             None => {
-                let fd = match outer::connect_datagram(peer) {
+                let opened = outer::connect_datagram(peer).and_then(|fd| {
+                    if !peer.ip().is_loopback() {
+                        return Ok(fd);
+                    }
+                    first = Some(outer::send(&fd, data));
+                    outer::instead_on_loopback(fd, peer, data)
+                });
+                let fd = match opened {
                     Ok(fd) => fd,
                     Err(error) if outer::is_exhausted(error) => {
                         self.evict(counters);
@@ -207,14 +225,21 @@ impl Udp {
         flow.from_program = true;
         flow.sent = *info;
         let outcome = match &flow.via {
-            Via::Own(fd) => match outer::send(fd, data) {
-                // The error is of an earlier datagram; this one was not sent.
-                Err(error) => match outer::unreachable(error) {
-                    Some(why) => return self.refuse(cx, info, why, counters),
-                    None => Err(error),
-                },
-                sent => sent,
-            },
+            Via::Own(_) if first.is_some() => first.unwrap_or(Ok(0)),
+            Via::Own(fd) => {
+                if flow.hops != hops {
+                    flow.hops = hops;
+                    outer::set_hops(fd, peer.is_ipv6(), hops);
+                }
+                let sent = outer::send(fd, data);
+                match sent {
+                    // The error may be of an earlier datagram; this one was not sent.
+                    Err(error) if outer::unreachable(error).is_some() => {
+                        return self.send_again(cx, token, info, data, error, counters);
+                    }
+                    sent => sent,
+                }
+            }
             Via::Published(fd, client) => {
                 rustix::net::sendto(fd, data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, client)
             }
@@ -222,8 +247,48 @@ impl Udp {
         count(if outcome.is_ok() { &counters.udp_datagrams_out } else { &counters.udp_dropped });
     }
 
+    /// After a send call that failed, which tells of an earlier datagram, if of any.
+    fn send_again(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: u64,
+        info: &DatagramInfo,
+        data: &[u8],
+        error: Errno,
+        counters: &Counters,
+    ) {
+        let earlier = self.pass_errors_on(cx, token, counters);
+        let Some(Flow { via: Via::Own(fd), .. }) = self.flows.get(token) else { return };
+        let outcome = if earlier { outer::send(fd, data) } else { Err(error) };
+        match outcome.map_err(outer::unreachable) {
+            Err(Some(why)) => self.refuse(cx, info, why, counters),
+            Err(None) => count(&counters.udp_dropped),
+            Ok(_) => count(&counters.udp_datagrams_out),
+        }
+    }
+
+    /// Tells the program what ICMP told of a flow's datagrams. True if there was something.
+    fn pass_errors_on(&mut self, cx: &mut Context<'_>, token: u64, counters: &Counters) -> bool {
+        let Some(Flow { via: Via::Own(fd), sent, far, .. }) = self.flows.get(token) else { return false };
+        let (all, sent, far) = (errqueue::take(fd, BATCH), *sent, far.ip());
+        for told in &all {
+            match outer::passed_on(told, far) {
+                Passed::Own(why) => self.refuse(cx, &sent, why, counters),
+                Passed::As(error) => {
+                    count(&counters.udp_refused);
+                    let _ = cx.host.relay_error(cx.now, self.socket, &sent, &[], error);
+                }
+                Passed::Kept => {}
+            }
+        }
+        !all.is_empty()
+    }
+
     /// A flow's own socket is ready.
     pub fn ready(&mut self, cx: &mut Context<'_>, token: u64, seen: Interest, counters: &Counters) {
+        if seen.contains(Interest::ERR) {
+            self.pass_errors_on(cx, token, counters);
+        }
         if seen.intersects(Interest::IN | Interest::ERR) {
             self.receive_own(cx, token, counters);
         }
@@ -242,8 +307,10 @@ impl Udp {
                 }
                 Err(Errno::AGAIN) => return,
                 Err(error) => {
-                    if let Some(why) = outer::unreachable(error) {
-                        let sent = flow.sent;
+                    let sent = flow.sent;
+                    if !self.pass_errors_on(cx, token, counters)
+                        && let Some(why) = outer::unreachable(error)
+                    {
                         self.refuse(cx, &sent, why, counters);
                     }
                 }
@@ -361,6 +428,7 @@ impl Udp {
             from_program: false,
             to_program: false,
             sent: *sent,
+            hops: None,
             queued: false,
         };
         let token = self.flows.insert(flow);

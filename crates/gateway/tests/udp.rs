@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{PATIENCE, Rig, pattern, through_gateway};
 use wireway_gateway::{GatewayConfig, Subnet, Transport};
-use wireway_stack::Error;
+use wireway_stack::{Error, SocketOption};
 
 fn server() -> UdpSocket {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("binds");
@@ -73,6 +73,59 @@ fn a_closed_port_is_told() {
     client.send_to(b"anybody?", address).expect("sends");
     assert_eq!(client.recv_from().map(|_| ()), Err(Error::ConnectionRefused));
     assert_eq!(rig.stop().count("udp_refused"), 1);
+}
+
+/// As TCP: a server of the machine may listen on one of its loopback addresses alone.
+#[test]
+fn the_gateways_address_leads_to_either_loopback_address() {
+    let Ok(server) = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)) else {
+        println!("SKIPPED: the machine has no IPv6");
+        return;
+    };
+    server.set_read_timeout(Some(PATIENCE)).expect("sets a time-out");
+    let rig = Rig::new();
+    let address = through_gateway(server.local_addr().expect("has an address"));
+    let client = rig.datagram(0);
+    for sent in [b"first", b"other"] {
+        client.send_to(sent, address).expect("sends");
+        let mut buffer = [0; 16];
+        let (n, peer) = server.recv_from(&mut buffer).expect("receives");
+        assert_eq!(&buffer[..n], sent);
+        server.send_to(sent, peer).expect("sends");
+        let (answer, info) = client.recv_from().expect("receives");
+        assert_eq!((&answer[..], info.source), (&sent[..], address));
+    }
+    let remains = rig.stop();
+    assert_eq!((remains.count("udp_refused"), remains.held.flows), (0, 1));
+}
+
+/// The gateway is a hop as any other.
+#[test]
+fn what_has_no_hops_left_ends_at_the_gateway() {
+    let rig = Rig::new();
+    let client = rig.datagram(0);
+    let far = SocketAddr::from(([192, 0, 2, 1], 33434));
+    let server = server();
+    let near = through_gateway(server.local_addr().expect("has an address"));
+    client.set(SocketOption::ReceiveErrors(true));
+    client.set(SocketOption::Ttl(Some(1)));
+    client.send_to(b"probe", far).expect("sends");
+    let error = client.recv_error();
+    assert_eq!((error.error, error.kind, error.code), (Error::HostUnreachable, 11, 0));
+    assert_eq!((error.offender, error.destination), (Some(IpAddr::from([10, 0, 2, 2])), far));
+    // But it is there itself.
+    client.send_to(b"probe", near).expect("sends");
+    assert_eq!(server.recv(&mut [0; 8]).expect("receives"), 5);
+    let ping = rig.ping();
+    ping.set(SocketOption::ReceiveErrors(true));
+    ping.set(SocketOption::Ttl(Some(1)));
+    ping.send_to(&echo_request(3, b""), far).expect("sends");
+    let error = ping.recv_error();
+    assert_eq!(
+        (error.kind, error.offender, error.payload.get(6..8)),
+        (11, Some([10, 0, 2, 2].into()), Some(&[0, 3][..]))
+    );
+    assert_eq!(rig.stop().held.flows, 1);
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub use net::{
 pub use settings::Settings;
 pub use socket::options::MtuDiscover;
 pub use socket::{
-    DatagramInfo, Domain, Kind, Linger, Membership, MulticastOptions, RawOptions, ReceiveFlags, Refusal, SendFlags,
-    Shutdown, SocketError, SocketId, SocketOption, SocketOptions, TcpInfo, Unreachable,
+    DatagramInfo, Domain, Kind, Linger, Membership, MulticastOptions, RawOptions, ReceiveFlags, Refusal, RelayedError,
+    SendFlags, Shutdown, SocketError, SocketId, SocketOption, SocketOptions, TcpInfo, Unreachable,
 };
 pub use usage::Usage;

@@ -10,17 +10,16 @@ use wireway_wire::{Icmpv4Header, Icmpv4Type, Icmpv6Type, Ipv4Header, Ipv6Header,
 
 use crate::counters::{Counter, DropReason};
 use crate::event::Ready;
-use crate::net::{IcmpError, Inbound, IpMeta, Net, RouteKind};
+use crate::net::{Complaint, IcmpError, Inbound, IpMeta, Net, RouteKind};
 use crate::rng::Map;
 use crate::socket::address::{covers, scope, to_bind, to_destination, unspecified};
 use crate::socket::datagram::DatagramSocket;
 use crate::socket::multicast::Multicast;
 use crate::socket::port::{Binding, Ports, Rules};
 use crate::socket::{
-    DatagramInfo, Domain, Kind, RawOptions, ReceiveFlags, Shutdown, SocketFamily, SocketId, SocketOption,
-    SocketOptions, Unreachable,
+    DatagramInfo, Domain, Kind, RawOptions, ReceiveFlags, Shutdown, SocketFamily, SocketId, SocketOption, SocketOptions,
 };
-use crate::udp::send_unreachable;
+use crate::udp::complain;
 use crate::{Error, MtuDiscover, Result};
 
 struct Socket {
@@ -254,22 +253,22 @@ impl Raw {
         }
     }
 
-    /// Answers what a transparent raw socket took with ICMP destination unreachable, quoting `head`.
-    pub fn send_unreachable(
+    /// Answers what a transparent raw socket took with an ICMP error, quoting `head`.
+    pub fn complain(
         &mut self,
         net: &mut Net,
         now: Instant,
         id: SocketId,
         datagram: &DatagramInfo,
         head: &[u8],
-        why: Unreachable,
+        complaint: Complaint,
     ) -> Result<()> {
         let socket = self.get(id)?;
         let Kind::Raw(protocol) = socket.kind else { return Err(Error::NotSupported) };
         if !socket.common.options.transparent {
             return Err(Error::NotPermitted);
         }
-        send_unreachable(net, now, datagram, Protocol(protocol), head, datagram.len, why)
+        complain(net, now, datagram, Protocol(protocol), head, datagram.len, complaint)
     }
 
     // Socket calls.

@@ -19,7 +19,7 @@ use crate::socket::datagram::DatagramSocket;
 use crate::socket::multicast::Multicast;
 use crate::socket::port::{Binding, Ports, Rules};
 use crate::socket::{
-    DatagramInfo, Domain, ReceiveFlags, Shutdown, SocketFamily, SocketId, SocketOption, SocketOptions, Unreachable,
+    DatagramInfo, Domain, ReceiveFlags, Shutdown, SocketFamily, SocketId, SocketOption, SocketOptions,
 };
 use crate::{Error, MtuDiscover, Result};
 
@@ -313,15 +313,14 @@ impl Udp {
         }
     }
 
-    /// Answers a datagram that a transparent socket took with ICMP destination unreachable.
-    pub fn send_unreachable(
+    /// Answers a datagram that a transparent socket took with an ICMP error.
+    pub fn complain(
         &mut self,
         net: &mut Net,
         now: Instant,
         id: SocketId,
         datagram: &DatagramInfo,
-        _head: &[u8],
-        why: Unreachable,
+        complaint: Complaint,
     ) -> Result<()> {
         let socket = self.get(id)?;
         if !socket.options.transparent {
@@ -329,7 +328,7 @@ impl Udp {
         }
         let len = UdpHeader::LEN + datagram.len.min(max_payload(datagram.source.is_ipv6()));
         let header = UdpHeader::new(datagram.source.port(), datagram.destination.port(), len as u16);
-        send_unreachable(net, now, datagram, Protocol::UDP, header.as_bytes(), len, why)
+        complain(net, now, datagram, Protocol::UDP, header.as_bytes(), len, complaint)
     }
 
     // Socket calls.
@@ -561,20 +560,20 @@ fn binding(address: IpAddr, options: &SocketOptions) -> Binding {
     }
 }
 
-/// Sends ICMP destination unreachable about a datagram, of whose transport part `len` bytes long `head` is known.
-pub(crate) fn send_unreachable(
+/// Sends an ICMP error about a datagram, of whose transport part `len` bytes long `head` is known.
+pub(crate) fn complain(
     net: &mut Net,
     now: Instant,
     datagram: &DatagramInfo,
     protocol: Protocol,
     head: &[u8],
     len: usize,
-    why: Unreachable,
+    complaint: Complaint,
 ) -> Result<()> {
     let canonical = |address: SocketAddr| address.ip().to_canonical();
     let (source, destination) = (canonical(datagram.source), canonical(datagram.destination));
     let meta = IpMeta { tos: datagram.tos, ..IpMeta::new(source, destination, protocol.0, datagram.ttl) };
     let quote = quote_again(&meta, head.get(..8).unwrap_or(head), len).ok_or(Error::InvalidArgument)?;
-    net.complain(now, datagram.interface, quote, Complaint::Unreachable(why));
+    net.complain(now, datagram.interface, quote, complaint);
     Ok(())
 }

@@ -12,6 +12,7 @@ use wireway::packet::Instant;
 use wireway::stack::{AddressInfo, AddressState, Cidr, Host, InterfaceId, SocketId};
 
 use crate::interface::Interface;
+use crate::lease::described;
 use crate::resolver::Resolver;
 use crate::run::{Failure, random};
 
@@ -180,10 +181,5 @@ fn describe(host: &Host, interface: InterfaceId, address: Cidr, servers: &[IpAdd
         route.interface == interface && route.destination == everything
     };
     let router = routes.iter().find(is_default).and_then(|route| route.gateway);
-    let router = router.map_or("no router".into(), |router| format!("router {router}"));
-    let dns = match servers {
-        [] => "no DNS".into(),
-        servers => format!("DNS {}", servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
-    };
-    format!("address {}/{}, {router}, {dns}; made of what routers advertise", address.address, address.prefix_len)
+    format!("{}; made of what routers advertise", described(address, router, servers))
 }

@@ -2,12 +2,13 @@
 //! program runs.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use wireway::dhcp::{Client, ClientConfig, ClientEvent, Lease};
 use wireway::packet::Instant;
-use wireway::stack::{Host, InterfaceId, SocketId};
+use wireway::stack::{Cidr, Host, InterfaceId, SocketId};
 
 use crate::interface::Interface;
 use crate::resolver::Resolver;
@@ -70,6 +71,20 @@ impl Dhcp {
                 ClientEvent::Bound(lease) => {
                     self.give_up_at = None;
                     eprintln!("wireway: {}{}", self.option, describe(&lease));
+                    let on_link = |router: IpAddr| {
+                        let direct = lease.routes.iter().filter(|(_, by)| by.is_none()).map(|(network, _)| network);
+                        direct.chain([&lease.address]).any(|network| network.contains(router))
+                    };
+                    if let Some(router) = lease.router().map(IpAddr::V4)
+                        && !on_link(router)
+                    {
+                        eprintln!(
+                            "wireway: {}warning: the router {router} is not on the network of {}/{}: there is no route beyond it",
+                            self.option,
+                            lease.ip(),
+                            lease.address.prefix_len
+                        );
+                    }
                     if let Some(dns) = &self.dns {
                         dns.borrow_mut().lease(host, self.interface, &lease.dns);
                     }
@@ -108,11 +123,17 @@ impl Dhcp {
 }
 
 fn describe(lease: &Lease) -> String {
-    let router = lease.router().map_or("no router".into(), |router| format!("router {router}"));
-    let dns = match &lease.dns[..] {
+    let time = lease.duration.map_or("for ever".into(), |time| format!("for {} s", time.as_secs()));
+    let what = described(lease.address, lease.router().map(IpAddr::V4), &lease.dns);
+    format!("{what}; leased {time} by {}", lease.server)
+}
+
+/// An address with what came with it.
+pub fn described(address: Cidr, router: Option<IpAddr>, servers: &[impl ToString]) -> String {
+    let router = router.map_or("no router".into(), |router| format!("router {router}"));
+    let dns = match servers {
         [] => "no DNS".into(),
         servers => format!("DNS {}", servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
     };
-    let time = lease.duration.map_or("for ever".into(), |time| format!("for {} s", time.as_secs()));
-    format!("address {}/{}, {router}, {dns}; leased {time} by {}", lease.ip(), lease.address.prefix_len, lease.server)
+    format!("address {}/{}, {router}, {dns}", address.address, address.prefix_len)
 }

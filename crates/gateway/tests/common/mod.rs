@@ -16,7 +16,7 @@ use wireway_nic::{MemoryConfig, pair};
 use wireway_packet::Instant;
 use wireway_stack::{
     Cidr, DatagramInfo, Domain, Error, Event, Features, Host, InterfaceConfig, Kind, ReceiveFlags, RouteEntry,
-    SendFlags, Settings, Shutdown, SocketId, SocketOption,
+    SendFlags, Settings, Shutdown, SocketError, SocketId, SocketOption,
 };
 
 /// How long anything may take before a test fails.
@@ -341,6 +341,16 @@ impl Datagrams {
     pub fn send_to(&self, data: &[u8], peer: SocketAddr) -> Result<usize, Error> {
         let (socket, data) = (self.socket, data.to_vec());
         self.shared.until(move |cx| unless_blocked(cx.host.send_to(cx.now, socket, &data, Some(peer), None)))
+    }
+
+    pub fn set(&self, option: SocketOption) {
+        let socket = self.socket;
+        self.shared.until(move |cx| Some(cx.host.set_option(cx.now, socket, option))).expect("sets the option");
+    }
+
+    pub fn recv_error(&self) -> SocketError {
+        let socket = self.socket;
+        self.shared.until(move |cx| cx.host.recv_error(socket).ok())
     }
 
     pub fn recv_from(&self) -> Result<(Vec<u8>, DatagramInfo), Error> {

@@ -13,7 +13,7 @@ use super::header::IpFields;
 use super::ipv6::MIN_MTU;
 use super::{IcmpError, IcmpErrorKind, Inbound, IpHeader, IpMeta, Net, RouteKind};
 use crate::counters::{Counter, DropReason};
-use crate::{Error, InterfaceId, Unreachable};
+use crate::{Error, InterfaceId, RelayedError, Unreachable};
 
 /// Bytes of a datagram that an error quotes: as much as fits 576 bytes (RFC 1812 §4.3.2.3), of IPv6 the least MTU (RFC 4443 §2.4 (c)).
 const QUOTE_V4: usize = 576 - Ipv4Header::LEN - Icmpv4Header::LEN;
@@ -81,6 +81,8 @@ pub(crate) enum Complaint {
         code: u8,
         pointer: u32,
     },
+    /// Another host said it.
+    Relayed(RelayedError),
 }
 
 /// An ICMP error's first bytes; both families have the same.
@@ -90,13 +92,21 @@ struct Message {
     rest: [u8; 4],
     /// It may come from the address that the packet was for though that is not ours: the host there would say so.
     as_host: bool,
+    /// Whose error it is, if not ours.
+    from: Option<IpAddr>,
     counter: Counter,
 }
 
 impl Complaint {
     fn v4(self) -> Message {
-        let message =
-            |kind: Icmpv4Type, code, counter| Message { kind: kind.0, code, rest: [0; 4], as_host: false, counter };
+        let message = |kind: Icmpv4Type, code, counter| Message {
+            kind: kind.0,
+            code,
+            rest: [0; 4],
+            as_host: false,
+            from: None,
+            counter,
+        };
         let unreachable = |code| Message {
             as_host: matches!(code, icmpv4::unreachable::PORT | icmpv4::unreachable::PROTOCOL),
             ..message(Icmpv4Type::DESTINATION_UNREACHABLE, code, Counter::IcmpOutDestUnreachs)
@@ -112,12 +122,26 @@ impl Complaint {
                 rest: [pointer as u8, 0, 0, 0],
                 ..message(Icmpv4Type::PARAMETER_PROBLEM, code, Counter::IcmpOutParmProbs)
             },
+            Complaint::Relayed(error) => {
+                let counter = match Icmpv4Type(error.kind) {
+                    Icmpv4Type::TIME_EXCEEDED => Counter::IcmpOutTimeExcds,
+                    Icmpv4Type::PARAMETER_PROBLEM => Counter::IcmpOutParmProbs,
+                    _ => Counter::IcmpOutDestUnreachs,
+                };
+                Message { from: error.from, ..message(Icmpv4Type(error.kind), error.code, counter) }
+            }
         }
     }
 
     fn v6(self) -> Message {
-        let message =
-            |kind: Icmpv6Type, code, counter| Message { kind: kind.0, code, rest: [0; 4], as_host: false, counter };
+        let message = |kind: Icmpv6Type, code, counter| Message {
+            kind: kind.0,
+            code,
+            rest: [0; 4],
+            as_host: false,
+            from: None,
+            counter,
+        };
         let unreachable = |code| Message {
             as_host: code == icmpv6::unreachable::PORT,
             ..message(Icmpv6Type::DESTINATION_UNREACHABLE, code, Counter::Icmp6OutDestUnreachs)
@@ -134,6 +158,14 @@ impl Complaint {
                 message(Icmpv6Type::TIME_EXCEEDED, code, Counter::Icmp6OutTimeExcds)
             }
             Complaint::Parameter { code, pointer } => parameter(code, pointer),
+            Complaint::Relayed(error) => {
+                let counter = match Icmpv6Type(error.kind) {
+                    Icmpv6Type::TIME_EXCEEDED => Counter::Icmp6OutTimeExcds,
+                    Icmpv6Type::PARAMETER_PROBLEM => Counter::Icmp6OutParmProblems,
+                    _ => Counter::Icmp6OutDestUnreachs,
+                };
+                Message { from: error.from, ..message(Icmpv6Type(error.kind), error.code, counter) }
+            }
         }
     }
 }
@@ -262,6 +294,7 @@ impl Net {
             true if route.kind != RouteKind::Local || ours => about_destination,
             _ => route.source,
         };
+        let source = message.from.filter(|from| from.is_ipv6() == v6).unwrap_or(source);
         if !self.icmp_allowed(now, message.kind, about_source) {
             return;
         }

@@ -7,6 +7,7 @@ use wireway_packet::Instant;
 use wireway_wire::Protocol;
 
 use super::*;
+use crate::net::Complaint;
 use crate::net::group::{Filter, FilterMode};
 use crate::socket::multicast::Multicast;
 use crate::{Error, Host, InterfaceId, Ready, Result};
@@ -178,9 +179,32 @@ impl Host {
         head: &[u8],
         why: Unreachable,
     ) -> Result<()> {
+        self.complain_about(now, id, datagram, head, Complaint::Unreachable(why))
+    }
+
+    /// As [`send_unreachable`](Self::send_unreachable), with an error that another host sent.
+    pub fn relay_error(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        datagram: &DatagramInfo,
+        head: &[u8],
+        error: RelayedError,
+    ) -> Result<()> {
+        self.complain_about(now, id, datagram, head, Complaint::Relayed(error))
+    }
+
+    fn complain_about(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        datagram: &DatagramInfo,
+        head: &[u8],
+        complaint: Complaint,
+    ) -> Result<()> {
         match id.family {
-            SocketFamily::Udp => self.udp.send_unreachable(&mut self.net, now, id, datagram, head, why),
-            SocketFamily::Raw => self.raw.send_unreachable(&mut self.net, now, id, datagram, head, why),
+            SocketFamily::Udp => self.udp.complain(&mut self.net, now, id, datagram, complaint),
+            SocketFamily::Raw => self.raw.complain(&mut self.net, now, id, datagram, head, complaint),
             SocketFamily::Tcp => Err(Error::NotSupported),
         }
     }

@@ -1,6 +1,6 @@
 //! Sockets as the program's side sees them: identity, kinds, flags, addresses, and the calls (`calls.rs`).
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use wireway_wire::{icmpv4, icmpv6};
@@ -146,6 +146,17 @@ pub enum Unreachable {
     Port,
     /// Forbidden by an administrator: code 13 of ICMP, 1 of ICMPv6.
     Prohibited,
+}
+
+/// An ICMP error of another host that is passed on ([`Host::relay_error`](crate::Host::relay_error)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayedError {
+    /// The type: of ICMP (RFC 792) about IPv4, else of ICMPv6 (RFC 4443 §2.1).
+    pub kind: u8,
+    /// The code.
+    pub code: u8,
+    /// Whose error it is; else it comes from the interface's own address.
+    pub from: Option<IpAddr>,
 }
 
 impl Unreachable {

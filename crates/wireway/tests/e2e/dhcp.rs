@@ -17,6 +17,7 @@ in_every_setting!(
     [the_gateway_leases_the_usual_address, nobody_answers,],
     [
         a_lease_configures_everything,
+        a_router_that_is_elsewhere_is_warned_of,
         a_lease_is_renewed_and_given_back,
         a_server_with_another_range_gives_another_address,
         an_address_that_is_in_use_is_declined,
@@ -74,6 +75,20 @@ fn a_lease_configures_everything(setting: Setting) {
     for part in ["mtu 1400", "inet 10.0.0.50/24", "default via 10.0.0.5 dev eth0", "10.0.0.0/24 dev eth0"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
+    end(server);
+}
+
+fn a_router_that_is_elsewhere_is_warned_of(setting: Setting) {
+    if skip_without_root("a DHCP router") {
+        return;
+    }
+    let scene = Scene::new(setting);
+    let machine = machine_with_tap(&scene);
+    let server = dnsmasq(&scene, &machine, "10.0.0.50,10.0.0.60", 60, 105, &["--dhcp-option=3,192.0.2.1"]);
+    let outcome = finish(scene.run_in(&machine, &OPTIONS, "ip").args(["route"]));
+    let warning =
+        "wireway: warning: the router 192.0.2.1 is not on the network of 10.0.0.50/24: there is no route beyond it\n";
+    assert!(outcome.stderr.ends_with(warning), "{}", outcome.stderr);
     end(server);
 }
 

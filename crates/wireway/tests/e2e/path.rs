@@ -16,6 +16,7 @@ in_both_families! {
         datagrams_are_fragmented_at_every_mtu,
         tracepath_finds_the_way_and_its_mtu,
         traceroute_shows_every_hop,
+        the_gateway_is_one_hop_of_the_way,
         the_kernel_traces_the_way_to_us,
         nmap_finds_the_open_ports,
     ]
@@ -32,7 +33,7 @@ fn far(family: Family) -> &'static str {
 /// The routers and the server, with their ends held.
 struct Path {
     router: Machine,
-    _second: Machine,
+    second: Machine,
     server: Machine,
 }
 
@@ -80,7 +81,7 @@ impl Path {
             .concat(),
         );
         server.script(scene, &[up("left", "10.2.0.3", "fd02::3"), routes("10.2.0.2", "fd02::2")].concat());
-        Path { router, _second: second, server }
+        Path { router, second: second, server }
     }
 }
 
@@ -261,6 +262,30 @@ fn traceroute_shows_every_hop(setting: Setting) {
         if method == ["--mtu"] {
             assert!(text.contains("F=1500") && text.contains("F=1400"), "{text}");
         }
+    }
+}
+
+/// The machine's routers say through the gateway what they say to the machine, soft errors as well.
+fn the_gateway_is_one_hop_of_the_way(setting: Setting) {
+    if skip_without_root("traceroute through the gateway") {
+        return;
+    }
+    let scene = Scene::new(setting);
+    let path = Path::new(&scene, 1400);
+    let (far, gateway, second, nowhere) = match setting.family {
+        Family::V4 => (far(Family::V4), "10.0.2.2", "10.1.0.2", "10.9.0.1"),
+        Family::V6 => (far(Family::V6), "fd00:10:0:2::2", "fd01::2", "fd09::1"),
+    };
+    path.second.script(&scene, &format!("ip route add unreachable {nowhere}"));
+    // First: the kernel says this once a second, counted from whatever else it says.
+    let mut ping = scene.run_in(&path.router, &[""; 0], "ping");
+    let outcome = Running::start(ping.args(["-n", "-c", "1", "-W", "5", nowhere])).wait();
+    let text = String::from_utf8_lossy(&outcome.stdout).into_owned();
+    assert!(text.to_lowercase().contains(&format!("from {second} icmp_seq=1 destination")), "{text}{}", outcome.stderr);
+    for method in ["-U", "-I"] {
+        let mut traceroute = scene.run_in(&path.router, &[""; 0], "traceroute");
+        let text = finish(traceroute.args(["-n", "-q", "1", method, far])).text();
+        assert_eq!(hops(&text), [gateway, second, far], "{method}: {text}");
     }
 }
 
