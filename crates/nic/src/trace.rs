@@ -357,6 +357,17 @@ mod tests {
     }
 
     #[test]
+    fn tags_come_first() {
+        let ping = "4500001c 00000000 40010000 0a00020f 0a000202 0800 0000 0007 0001";
+        let frames = [("8100", format!("0005 0800 {ping}")), ("88a8", format!("0064 8100 6fff 0800 {ping}"))];
+        let frames: Vec<(&str, &str)> = frames.iter().map(|(ethertype, rest)| (*ethertype, rest.as_str())).collect();
+        let expected = "\
+            vlan 5 IP 10.0.2.15 > 10.0.2.2: ICMP echo request, id 7, seq 1, length 8\n\
+            802.1ad vlan 100 vlan 4095 p 3 IP 10.0.2.15 > 10.0.2.2: ICMP echo request, id 7, seq 1, length 8\n";
+        assert_eq!(lines(&frames), expected);
+    }
+
+    #[test]
     fn any_bytes_make_one_line() {
         let mut random = 1u64;
         for len in 0..400 {

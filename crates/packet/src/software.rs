@@ -323,6 +323,43 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_goes_in_and_comes_out() {
+        let tag = |protocol, control| Some(PendingTag { protocol, control });
+        let mut frame = super_segment(&[7; 3000], 1000, TcpFlags::ACK);
+        let (before, offload) = (frame.to_vec(), *frame.offload());
+        for outer in [tag(VlanProtocol::Customer, 0x6005), tag(VlanProtocol::Service, 100)] {
+            frame.offload_mut().tag = outer;
+            insert_tag(&mut frame);
+        }
+        assert_eq!(frame.offload().checksum, Checksum::Partial { start: 42, offset: TCP_CHECKSUM_OFFSET });
+        let tagged = [&before[..12], &[0x88, 0xa8, 0, 100, 0x81, 0, 0x60, 5], &before[12..]].concat();
+        assert_eq!((frame.to_vec(), tags_len(&frame)), (tagged, 8));
+        // Cut below the tags, and below one that is still to be put in.
+        frame.offload_mut().tag = tag(VlanProtocol::Customer, 9);
+        let segments: Vec<Packet> = Segmenter::new(frame.clone()).collect();
+        assert_eq!(segments.iter().map(Packet::len).collect::<Vec<_>>(), [1062; 3]);
+        for mut segment in segments {
+            assert_eq!(segment.offload().tag, tag(VlanProtocol::Customer, 9));
+            insert_tag(&mut segment);
+            let wire = to_wire(segment);
+            let (ip, rest) = wireway_wire::Ipv4View::parse(&wire[26..]).unwrap();
+            ip.verify_checksum().unwrap();
+            let mut sum = ip.header.pseudo(rest.len() as u32);
+            sum.add_bytes(rest);
+            assert!(sum.is_valid());
+        }
+        frame.offload_mut().tag = None;
+        assert_eq!(remove_tag(&mut frame), tag(VlanProtocol::Service, 100));
+        assert_eq!(remove_tag(&mut frame), tag(VlanProtocol::Customer, 0x6005));
+        assert_eq!((remove_tag(&mut frame), frame.to_vec(), *frame.offload()), (None, before, offload));
+        // Not in what is no frame.
+        for len in 0..18 {
+            let mut short = Packet::copy_from(&[0x81; 18][..len]);
+            assert_eq!((remove_tag(&mut short), tags_len(&short), short.len()), (None, 0, len));
+        }
+    }
+
+    #[test]
     fn lying_metadata_lets_the_packet_through_whole() {
         for (kind, size, header_len) in [
             (SegmentKind::Tcp4, 0, 54),

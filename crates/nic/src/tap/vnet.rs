@@ -107,6 +107,22 @@ mod tests {
     }
 
     #[test]
+    fn headers_begin_behind_tags() {
+        let mut header = write(&tcp_frame(0));
+        (header[0], header[1]) = (NEEDS_CSUM, GSO_TCPV4);
+        [header[4], header[5]] = 1448u16.to_ne_bytes();
+        [header[6], header[7]] = 42u16.to_ne_bytes();
+        [header[8], header[9]] = 16u16.to_ne_bytes();
+        let plain = tcp_frame(3000).to_vec();
+        let tagged = [&plain[..12], &[0x88, 0xa8, 0, 100, 0x81, 0, 0, 5], &plain[12..]].concat();
+        let mut frame = Packet::copy_from(&tagged);
+        assert!(read(header, &mut frame));
+        let expected = Segmentation { kind: SegmentKind::Tcp4, size: 1448, header_len: 74 };
+        assert_eq!(frame.offload().segmentation, Some(expected));
+        assert_eq!(write(&frame)[6..10], header[6..10]);
+    }
+
+    #[test]
     fn the_kernels_header_length_is_not_believed() {
         let mut header = write(&tcp_frame(0));
         header[0] = NEEDS_CSUM;
