@@ -286,9 +286,8 @@ fn value(
             _ => {}
         }
     }
-    match (&socket.body, level, name) {
-        (Body::Netlink(_), libc::SOL_SOCKET, libc::SO_RCVBUF | libc::SO_SNDBUF) => return bytes(212_992),
-        _ => {}
+    if let (Body::Netlink(_), libc::SOL_SOCKET, libc::SO_RCVBUF | libc::SO_SNDBUF) = (&socket.body, level, name) {
+        return bytes(212_992);
     }
     let is_tcp = matches!(socket.body, Body::Stream(_) | Body::Listener(_));
     if let Some(flag) = wanted(&mut socket.wanted, level, name, is_tcp) {
