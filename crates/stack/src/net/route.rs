@@ -235,7 +235,7 @@ impl DestinationCache {
     fn slot(&self, address: IpAddr) -> usize {
         let hash = match address {
             IpAddr::V4(ip) => self.hash.hash_one(ip.to_bits()),
-            IpAddr::V6(ip) => self.hash.hash_one(ip.to_bits()),
+            IpAddr::V6(ip) => self.hash.hash_one(u128::from_le_bytes(ip.octets())),
         };
         hash as usize % CACHE
     }
@@ -257,25 +257,30 @@ impl Net {
         let hit = matches!(&self.destinations.slots[slot],
             Some(d) if d.address == address && d.generation == generation && d.constraint == interface);
         if !hit {
-            let (route, next_hop) = self.look_up(address, interface)?;
-            let mut found = Destination {
-                address,
-                constraint: interface,
-                generation,
-                route,
-                next_hop,
-                mtu_locked: address.is_ipv4() && route.mtu < SMALLEST_WHOLE,
-                neighbour: NeighbourRef::default(),
-                template: None,
-            };
-            if let Some(mtu) = self.path_mtus.get(address).filter(|_| route.kind == RouteKind::Unicast) {
-                let least = self.least_path_mtu(address);
-                found.mtu_locked |= address.is_ipv4() && mtu < least;
-                found.route.mtu = route.mtu.min(mtu.max(least));
-            }
-            self.destinations.slots[slot] = Some(found);
+            self.destinations.slots[slot] = Some(self.find_destination(address, interface)?);
         }
         self.destinations.slots[slot].as_mut().ok_or(Error::NetworkUnreachable)
+    }
+
+    #[cold]
+    fn find_destination(&mut self, address: IpAddr, interface: Option<InterfaceId>) -> Result<Destination> {
+        let (route, next_hop) = self.look_up(address, interface)?;
+        let mut found = Destination {
+            address,
+            constraint: interface,
+            generation: self.destinations.generation,
+            route,
+            next_hop,
+            mtu_locked: address.is_ipv4() && route.mtu < SMALLEST_WHOLE,
+            neighbour: NeighbourRef::default(),
+            template: None,
+        };
+        if let Some(mtu) = self.path_mtus.get(address).filter(|_| route.kind == RouteKind::Unicast) {
+            let least = self.least_path_mtu(address);
+            found.mtu_locked |= address.is_ipv4() && mtu < least;
+            found.route.mtu = route.mtu.min(mtu.max(least));
+        }
+        Ok(found)
     }
 
     /// The route to a destination. A gateway that does not answer is left for another (RFC 1122 §3.3.1.5), whatever their metrics.

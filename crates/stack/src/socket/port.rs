@@ -154,19 +154,23 @@ impl Ports {
 
     fn hash(&self, local: IpAddr, remote: SocketAddr) -> u64 {
         let mut bytes = [0; 34];
-        let mut at = 0;
-        let mut put = |part: &[u8]| {
-            bytes[at..at + part.len()].copy_from_slice(part);
-            at += part.len();
-        };
-        for address in [local, remote.ip()] {
-            match address {
-                IpAddr::V4(ip) => put(&ip.octets()),
-                IpAddr::V6(ip) => put(&ip.octets()),
+        let port = remote.port().to_be_bytes();
+        match (&local, &remote) {
+            (IpAddr::V4(local), SocketAddr::V4(remote)) => {
+                bytes[..4].copy_from_slice(&local.octets());
+                bytes[4..8].copy_from_slice(&remote.ip().octets());
+                bytes[8..10].copy_from_slice(&port);
+                self.secret.hash(&bytes[..10])
             }
+            (IpAddr::V6(local), SocketAddr::V6(remote)) => {
+                bytes[..16].copy_from_slice(&local.octets());
+                bytes[16..32].copy_from_slice(&remote.ip().octets());
+                bytes[32..].copy_from_slice(&port);
+                self.secret.hash(&bytes)
+            }
+            // Both ends are of one family.
+            _ => self.secret.hash(&port),
         }
-        put(&remote.port().to_be_bytes());
-        self.secret.hash(&bytes[..at])
     }
 }
 

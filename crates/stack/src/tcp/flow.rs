@@ -132,10 +132,11 @@ impl Flow {
                 secret.hash(&bytes)
             }
             FlowKey::V6(key) => {
-                let mut bytes = [0; 40];
+                // Link and ports are 48 bits together: with a byte less than 40, SipHash has a round less.
+                let mut bytes = [0; 39];
                 bytes[..16].copy_from_slice(&key.local.to_le_bytes());
                 bytes[16..32].copy_from_slice(&key.remote.to_le_bytes());
-                bytes[32..].copy_from_slice(&key.ports.to_le_bytes());
+                bytes[32..].copy_from_slice(&key.ports.to_le_bytes()[..7]);
                 secret.hash(&bytes)
             }
         }
