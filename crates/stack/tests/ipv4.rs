@@ -110,6 +110,8 @@ fn options_are_tolerated() {
         &[148, 4, 0, 0],
         &[7, 7, 4, 0, 0, 0, 0, 0],
         &[68, 8, 5, 0, 0, 0, 0, 0],
+        // One that nobody knows (RFC 4727 §3.2).
+        &[0x5e, 4, 1, 2],
         // After the end of options anything may stand.
         &[0, 99, 0, 0],
     ] {

@@ -294,6 +294,9 @@ fn own_listeners_get_it_unless_the_sender_says_no() {
     send(&mut bench);
     assert!(got(&mut bench, listener));
     assert_eq!(bench.sent().len(), 0);
+    // Which unicast cannot be told (RFC 1122 §3.2.1.7).
+    let none = bench.host.set_option(bench.now, sender, SocketOption::Ttl(Some(0)));
+    assert_eq!(none, Err(Error::InvalidArgument));
     // And what pretends to come from us is not taken, though our own copies are.
     bench.receive(&to_group(OURS, GROUP, b"data"));
     assert!(!got(&mut bench, listener));

@@ -101,6 +101,13 @@ fn a_solicitation_for_us_is_answered_and_its_sender_learnt() {
     assert_eq!((answer.target(), answer.flags()), (OURS6, Flags::SOLICITED | Flags::OVERRIDE));
     assert_eq!(options.target_link_layer(), Some(OUR_MAC));
     assert_eq!(state(&bench), Some((PEER_MAC, NeighbourState::Stale)));
+    // So is one by unicast (RFC 4861 §7.2.4), as a check of us is.
+    let check = ndp(PEER6, OURS6, &NeighbourSolicitation::new(OURS6), |w| w);
+    bench.receive6_by(OUR_MAC, &check);
+    let (mac, packet) = bench.sent6().pop().unwrap();
+    let (ip, payload) = Ipv6Header::parse(&packet).unwrap();
+    let (answer, _) = NeighbourAdvertisement::parse(ip.dst(), payload).unwrap();
+    assert_eq!((mac, ip.dst(), answer.flags()), (PEER_MAC, PEER6, Flags::SOLICITED | Flags::OVERRIDE));
     // A probe of another host's for an address of ours is answered to all.
     let probe = ndp(Ipv6Addr::UNSPECIFIED, solicited_node(OURS6), &NeighbourSolicitation::new(OURS6), |w| w);
     bench.receive6(&probe);
