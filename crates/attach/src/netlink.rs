@@ -75,11 +75,13 @@ impl Netlink {
         }
     }
 
-    /// Tells of a change, if the socket is in the group.
-    pub(crate) fn tell(&mut self, group: u32, notice: &[u8]) {
-        if self.groups & group != 0 {
+    /// Tells of a change, if the socket is in the group; whether it is.
+    pub(crate) fn tell(&mut self, group: u32, notice: &[u8]) -> bool {
+        let member = self.groups & group != 0;
+        if member {
             self.push(notice.to_vec(), group);
         }
+        member
     }
 
     fn push(&mut self, data: Vec<u8>, group: u32) {

@@ -75,6 +75,9 @@ impl From<wireway_stack::Error> for Refusal {
     }
 }
 
+/// Bytes of answers to one datagram after which no more dumps are begun: small as a request for one is, a datagram has room for thousands.
+const DUMPS: usize = 1 << 20;
+
 /// Carries out the requests of a datagram and returns the datagrams that answer them. What does not even look like a message ends it silently, as in the
 /// kernel.
 pub fn answer(host: &mut Host, now: Instant, caller: Caller, datagram: &[u8]) -> Vec<Vec<u8>> {
@@ -83,8 +86,10 @@ pub fn answer(host: &mut Host, now: Instant, caller: Caller, datagram: &[u8]) ->
     while let Some((request, after)) = Request::read(rest) {
         rest = after;
         let concerns_us = request.has(libc::NLM_F_REQUEST) && request.kind >= NLMSG_MIN_TYPE;
-        let dump = concerns_us && request.has(libc::NLM_F_DUMP) && is_get(request.kind);
+        // As in the kernel, either of its two bits will do.
+        let dump = concerns_us && i32::from(request.flags) & libc::NLM_F_DUMP != 0 && is_get(request.kind);
         let result = match concerns_us {
+            true if dump && answers.iter().map(Vec::len).sum::<usize>() > DUMPS => Err(Errno::BUSY.into()),
             true if dump => {
                 self::dump(host, now, &request).map(|all| answers.extend(reply::dump(&request, caller, all)))
             }
@@ -215,6 +220,26 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert_eq!(u16::from_ne_bytes([answers[1][4], answers[1][5]]), 3, "NLMSG_DONE");
+    }
+
+    #[test]
+    fn either_bit_asks_for_a_dump() {
+        for flags in [libc::NLM_F_ROOT, libc::NLM_F_MATCH] {
+            assert_eq!(ask(&mut host(), libc::RTM_GETLINK, flags as u16, &[0]).len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_datagram_full_of_dumps_is_not_answered_without_bounds() {
+        let mut host = host();
+        for n in 0..1000 {
+            let address = IpAddr::V4(Ipv4Addr::from_bits((11 << 24) + n));
+            change(&mut host, Instant::ZERO, &Message::address(libc::RTM_NEWADDR, 2, address, 32)).unwrap();
+        }
+        let many = datagram(libc::RTM_GETADDR, libc::NLM_F_DUMP as u16, &[]).repeat(500);
+        let answers = answer(&mut host, Instant::ZERO, CALLER, &many);
+        assert!(answers.iter().map(Vec::len).sum::<usize>() < 2 * DUMPS);
+        assert_eq!(error(&answers[answers.len() - 1..]), -libc::EBUSY);
     }
 
     #[test]

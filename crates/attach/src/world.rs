@@ -227,13 +227,13 @@ impl World {
     /// Tells members of netlink's groups what has changed.
     fn tell_changes(&mut self, cx: &Context<'_>) {
         let Some(watch) = &mut self.watch else { return };
-        for (group, notice) in watch.changes(cx.host, cx.now) {
-            for (key, netlink) in self.sockets.netlink() {
-                netlink.tell(group, &notice);
+        let changes = watch.changes(cx.host, cx.now);
+        for (key, netlink) in self.sockets.netlink() {
+            let concerned = changes.iter().filter(|(group, notice)| netlink.tell(*group, notice)).count();
+            if concerned > 0 {
                 self.runnable.push(key);
             }
         }
-        self.runnable.dedup();
     }
 
     /// Runs a socket's pump in this turn.

@@ -12,8 +12,8 @@ use wireway_lab::Network;
 use wireway_link::LinkConfig;
 use wireway_packet::{Instant, Packet};
 use wireway_stack::{
-    Cidr, Domain, DropReason, Error, Host, InterfaceConfig, InterfaceId, Kind, Membership, Ready, RouteEntry, Settings,
-    SocketId, SocketOption, Vlan,
+    AddressOptions, Cidr, Domain, DropReason, Error, Host, InterfaceConfig, InterfaceId, Kind, Membership, Ready,
+    RouteEntry, Settings, SocketId, SocketOption, Vlan,
 };
 use wireway_wire::{EthernetHeader, MacAddr, VlanProtocol};
 
@@ -191,8 +191,29 @@ fn lo_goes_down_too() {
         host.poll(NOW);
         assert!(host.ready(id).contains(Ready::IN), "{to}");
     }
+    host.set_mtu(NOW, LO, 1279).unwrap();
+    host.set_up(NOW, LO, false).unwrap();
+    host.set_up(NOW, LO, true).unwrap();
+    assert_eq!(send(&mut host, "::1", None), Err(Error::NetworkUnreachable), "no IPv6 on so short a link");
     host.set_mtu(NOW, LO, 1500).unwrap();
-    assert_eq!(host.interface(LO).unwrap().mtu, 1500);
+    assert_eq!((host.interface(LO).unwrap().mtu, send(&mut host, "::1", None)), (1500, Ok(1)));
+}
+
+#[test]
+fn addresses_for_a_time_end_while_the_interface_is_down_and_after() {
+    for (back, mtu) in [(false, 1500), (true, 1500), (true, 1279)] {
+        let mut host = host();
+        let end = NOW + Duration::from_secs(5);
+        let options = AddressOptions { lifetimes: Some((end, end)), ..AddressOptions::default() };
+        host.add_address_with(NOW, ETH0, cidr("10.1.0.1/16"), options).unwrap();
+        host.set_mtu(NOW, ETH0, mtu).unwrap();
+        host.set_up(NOW, ETH0, false).unwrap();
+        host.set_up(NOW, ETH0, back).unwrap();
+        let has = |host: &Host| addresses(host).contains(&"10.1.0.1".to_owned());
+        assert!(has(&host));
+        host.poll(end);
+        assert!(!has(&host), "{back} {mtu}");
+    }
 }
 
 #[test]

@@ -280,8 +280,9 @@ impl Net {
         let Some(index) = claims.iter().position(probing) else { return false };
         // RFC 7527 §4.2: ours, come back over a loop.
         if nonce.is_none_or(|nonce| nonce != claims[index].nonce) {
-            claims.remove(index);
+            let cidr = claims.remove(index).cidr;
             at.claims.departed.push(address);
+            self.forget_given(interface, cidr);
             self.counters.count(Counter::NdConflicts);
             self.arm_claims(interface);
             self.address_is_taken(now, interface, address);
@@ -302,7 +303,8 @@ impl Net {
         let claim = &mut claims[index];
         if matches!(claim.state, State::Probing(_)) {
             self.counters.count(Counter::ArpConflicts);
-            claims.remove(index);
+            let cidr = claims.remove(index).cidr;
+            self.forget_given(interface, cidr);
             self.arm_claims(interface);
         } else if of(claim, sender) {
             self.counters.count(Counter::ArpConflicts);

@@ -134,13 +134,13 @@ impl Net {
 
     fn stop(&mut self, id: InterfaceId) {
         self.stop_v6(id);
-        self.stop_claims(id);
         self.stop_groups(id);
         let Some(at) = self.interfaces.get_mut(usize::from(id.0)) else { return };
         at.set_up(false);
         let waiting = at.drain();
         at.statistics.tx_dropped += waiting as u64;
         let addresses = at.addresses.clone();
+        self.stop_claims(id);
         for _ in 0..waiting {
             self.counters.drop(DropReason::DevReady);
         }
@@ -154,7 +154,7 @@ impl Net {
 
     /// IPv6 begins on an interface that is up and wants it.
     fn start_v6(&mut self, now: Instant, id: InterfaceId) {
-        let Some(at) = self.interface(id) else { return };
+        let Some(at) = self.interface(id).filter(|at| at.mtu >= MIN_MTU.into()) else { return };
         match at.medium {
             Medium::Loopback => {
                 self.install_address(id, Cidr { address: core::net::Ipv6Addr::LOCALHOST.into(), prefix_len: 128 })
@@ -176,6 +176,8 @@ impl Net {
         self.forget_made(id);
         self.routes.remove_all(|route| route.interface == id && route.destination.address.is_ipv6());
         self.forget_neighbours(|interface, address| interface == id && address.is_ipv6());
+        // Addresses of IPv4 end when they would have.
+        self.arm_autoconf(id);
         self.destinations.clear();
     }
 
