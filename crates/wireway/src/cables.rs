@@ -22,6 +22,9 @@ use crate::impair::{Impairments, Step, way};
 /// Bytes of a request or an answer.
 pub const LONGEST: usize = 64 << 10;
 
+/// Requests of one turn.
+const TURN: usize = 16;
+
 /// The name of a run's socket.
 pub fn address(process: u32) -> io::Result<SocketAddrUnix> {
     Ok(SocketAddrUnix::new_abstract_name(format!("{NAME}{process}").as_bytes())?)
@@ -165,9 +168,10 @@ impl Cables {
         self.next
     }
 
-    /// Answers what was asked.
+    /// Answers what was asked; what is more than a turn may take is still there in the next one.
     pub fn ready(&mut self, now: Instant) {
-        while let Some(socket) = &self.socket {
+        for _ in 0..TURN {
+            let Some(socket) = &self.socket else { return };
             let mut request = vec![0; LONGEST];
             let Ok((len, asker)) = receive(socket.as_fd(), &mut request) else { return };
             request.truncate(len);

@@ -138,11 +138,14 @@ impl Impairments {
         Ok(Impairments { steps })
     }
 
-    /// One more step, from `now` on.
+    /// One more step, from `now` on and for good.
     pub fn push(&mut self, now: Duration, step: Step) {
-        // What is over need not be kept.
-        self.steps.retain(|step| step.until.is_none_or(|until| until > now));
-        self.steps.push(Step { from: now, ..step });
+        // What is over need not be kept, nor what this step says otherwise.
+        for old in self.steps.iter_mut().filter(|old| step.way == Way::Both || step.way == old.way) {
+            old.settings.retain(|(name, _)| step.settings.iter().all(|(new, _)| new != name));
+        }
+        self.steps.retain(|old| !old.settings.is_empty() && old.until.is_none_or(|until| until > now));
+        self.steps.push(Step { from: now, until: None, ..step });
     }
 
     /// How the cable is at a time, up and down, for IP packets of `mtu` bytes.
@@ -245,10 +248,8 @@ fn loss(config: &mut LinkConfig, text: &str) -> Result<(), String> {
 
 fn reorder(config: &mut LinkConfig, text: &str) -> Result<(), String> {
     let (part, by) = text.split_once(',').map_or((text, None), |(part, by)| (part, Some(by)));
-    config.reorder = share(part)?;
-    if let Some(by) = by {
-        config.reorder_by = time(by)?;
-    }
+    let by = by.map_or(Ok(LinkConfig::default().reorder_by), time)?;
+    (config.reorder, config.reorder_by) = (share(part)?, by);
     Ok(())
 }
 
@@ -342,6 +343,24 @@ mod tests {
         assert_eq!((up.loss, up.bursts, down.bursts), (0.0, None, bursts));
         assert_eq!((up.reorder, up.reorder_by, up.queue), (0.02, Duration::from_millis(30), 7));
         assert_eq!(at(&all, 4.0)[0].queue, LinkConfig::default().queue);
+    }
+
+    #[test]
+    fn asking_again_and_again_keeps_nothing_of_before() {
+        let schedule = "1s for 1000s loss=5% delay=1s";
+        let mut all = Impairments::new(Vec::new(), Some(schedule)).unwrap();
+        for n in 0..100 {
+            for way in [Way::Up, Way::Both, Way::Down] {
+                let words = [format!("loss={}%", n % 7), "reorder=1%,7ms".into()];
+                all.push(Duration::from_secs(10 + n), Step::parse(way, words.iter().map(String::as_str)).unwrap());
+            }
+        }
+        all.push(Duration::from_secs(110), Step::parse(Way::Up, ["reorder=2%"]).unwrap());
+        assert_eq!(all.steps.len(), 4, "the schedule's, both's, down's and the last");
+        let ms = Duration::from_millis;
+        let [up, down] = at(&all, 200.0);
+        assert_eq!((up.loss, up.delay, up.reorder, up.reorder_by), (0.01, ms(1000), 0.02, ms(1)));
+        assert_eq!((down.loss, down.delay, down.reorder, down.reorder_by), (0.01, ms(1000), 0.01, ms(7)));
     }
 
     #[test]
