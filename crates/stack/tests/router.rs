@@ -108,6 +108,26 @@ fn routers_are_asked_for_until_one_answers() {
 }
 
 #[test]
+fn an_address_that_was_removed_is_made_again_by_the_next_advertisement() {
+    let mut bench = listening(quick());
+    advertise(&mut bench, &fields(1800), |w| w.prefix(&prefix(7200, 3600)));
+    bench.run_for(seconds(3));
+    let before = made(&bench)[0].cidr;
+    bench.host.remove_address(bench.eth0, before).unwrap();
+    bench.run_for(seconds(3));
+    assert!(made(&bench).is_empty());
+    // Given by hand it is as any other.
+    let now = bench.now;
+    bench.host.add_address(now, bench.eth0, before, false).unwrap();
+    assert_eq!((made(&bench)[0].made, made(&bench)[0].lifetimes), (false, None));
+    bench.host.remove_address(bench.eth0, before).unwrap();
+    advertise(&mut bench, &fields(1800), |w| w.prefix(&prefix(7200, 3600)));
+    bench.run_for(seconds(3));
+    let again = made(&bench);
+    assert_eq!((again.len(), again[0].cidr, again[0].made), (1, before, true));
+}
+
+#[test]
 fn an_advertisement_gives_a_router_a_prefix_and_an_address() {
     let mut bench = listening(Settings::default());
     bench.run_for(seconds(5));

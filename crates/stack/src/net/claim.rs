@@ -143,7 +143,13 @@ impl Net {
             self.arm_claims(interface);
         }
         self.forget_given(interface, cidr);
-        if self.remove_address(interface, cidr) || claimed { Ok(()) } else { Err(Error::AddressNotAvailable) }
+        let had = self.remove_address(interface, cidr) || claimed;
+        if let (IpAddr::V6(address), Some(at)) = (cidr.address, self.interfaces.get_mut(usize::from(interface.0)))
+            && had
+        {
+            at.slaac.forget(address);
+        }
+        if had { Ok(()) } else { Err(Error::AddressNotAvailable) }
     }
 
     /// Whether an address is being probed.

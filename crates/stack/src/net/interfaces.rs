@@ -173,7 +173,6 @@ impl Net {
         for cidr in v6 {
             let _ = self.disclaim(id, cidr);
         }
-        self.forget_made(id);
         self.routes.remove_all(|route| route.interface == id && route.destination.address.is_ipv6());
         self.forget_neighbours(|interface, address| interface == id && address.is_ipv6());
         // Addresses of IPv4 end when they would have.

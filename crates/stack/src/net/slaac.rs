@@ -60,6 +60,11 @@ impl Slaac {
         self.made.iter().find(|made| made.address == address)
     }
 
+    /// The address was given up. The next advertisement may have it made again.
+    pub fn forget(&mut self, address: Ipv6Addr) {
+        self.made.retain(|made| made.address != address);
+    }
+
     /// Whether the address is one that new connections should not use (RFC 4862 §5.5.4).
     pub fn is_deprecated(&self, address: Ipv6Addr) -> bool {
         self.find(address).is_some_and(|made| made.deprecated)
@@ -172,7 +177,7 @@ impl Net {
         if self.claim(now, interface, cidr, AddressOptions::default()).is_err()
             && let Some(at) = self.interfaces.get_mut(usize::from(interface.0))
         {
-            at.slaac.made.retain(|made| made.address != address);
+            at.slaac.forget(address);
         }
         self.arm_autoconf(interface);
     }
@@ -283,13 +288,6 @@ impl Net {
         }
     }
 
-    /// Forgets which addresses were made here: they are given up.
-    pub(super) fn forget_made(&mut self, interface: InterfaceId) {
-        if let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) {
-            at.slaac.made.clear();
-        }
-    }
-
     /// Ends what is over.
     pub(super) fn expire_addresses(&mut self, now: Instant, interface: InterfaceId) {
         let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) else { return };
@@ -307,7 +305,7 @@ impl Net {
             let cidr = Cidr { address: address.into(), prefix_len: PREFIX_LEN };
             let _ = self.disclaim(interface, cidr);
             if let Some(at) = self.interfaces.get_mut(usize::from(interface.0)) {
-                at.slaac.made.retain(|made| made.address != address);
+                at.slaac.forget(address);
             }
         }
         self.make_temporaries(now, interface);
