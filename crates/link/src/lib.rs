@@ -11,6 +11,7 @@ mod config;
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, VecDeque};
+use std::mem;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -61,11 +62,19 @@ pub struct Link {
     latest: Instant,
     flying: BinaryHeap<Flying>,
     /// Frames in the order of their arrival while nothing can overtake: spares the heap.
-    in_order: VecDeque<(Instant, Packet)>,
+    in_order: VecDeque<InOrder>,
     next_number: u64,
     /// A burst of losses is on (see [`Bursts`]).
     burst: bool,
     counters: LinkCounters,
+}
+
+/// A frame that keeps its order.
+struct InOrder {
+    /// When it has left the transmitter.
+    departure: Instant,
+    arrival: Instant,
+    frame: Packet,
 }
 
 /// A frame on its way that may arrive out of order.
@@ -97,9 +106,23 @@ impl Link {
         &self.config
     }
 
-    /// Changes how the link treats frames from now on; those on their way arrive as planned.
-    pub fn set_config(&mut self, config: LinkConfig) {
+    /// Changes how the link treats frames from now on. Those that still wait for the transmitter fare as the new configuration says; those that have
+    /// left it arrive as planned, and where the delay has become shorter, later ones overtake them.
+    pub fn set_config(&mut self, now: Instant, config: LinkConfig) {
         self.config = config;
+        self.free_at = now;
+        self.waiting.clear();
+        self.latest = now;
+        for InOrder { departure, arrival, frame } in mem::take(&mut self.in_order) {
+            if departure <= now {
+                let number = self.number();
+                self.flying.push(Flying { arrival, number, frame });
+            } else if let Some(departure) = self.serialise(now, frame.len()) {
+                self.fly(departure, frame);
+            } else {
+                self.counters.queue_full += 1;
+            }
+        }
     }
 
     /// Whether a frame that is put in now would come out at once and as it is, so that it may [pass](Self::pass).
@@ -210,7 +233,7 @@ impl Link {
         }
         arrival = arrival.max(self.latest);
         self.latest = arrival;
-        self.in_order.push_back((arrival, frame));
+        self.in_order.push_back(InOrder { departure, arrival, frame });
     }
 
     fn number(&mut self) -> u64 {
@@ -220,16 +243,16 @@ impl Link {
 
     /// The next frame that has arrived by `now`.
     pub fn receive(&mut self, now: Instant) -> Option<Packet> {
-        let in_order = self.in_order.front().map(|(at, _)| *at);
+        let in_order = self.in_order.front().map(|next| next.arrival);
         let flying = self.flying.peek().map(|f| f.arrival);
         let from_order = match (in_order, flying) {
-            (Some(a), Some(b)) => a <= b,
+            (Some(a), Some(b)) => a < b,
             (a, _) => a.is_some(),
         };
         if in_order.into_iter().chain(flying).min()? > now {
             return None;
         }
-        let frame = if from_order { self.in_order.pop_front()?.1 } else { self.flying.pop()?.frame };
+        let frame = if from_order { self.in_order.pop_front()?.frame } else { self.flying.pop()?.frame };
         self.counters.delivered += 1;
         self.counters.delivered_bytes += frame.len() as u64;
         Some(frame)
@@ -237,7 +260,7 @@ impl Link {
 
     /// When the next frame will have arrived; `None` if none is on its way.
     pub fn poll_at(&self) -> Option<Instant> {
-        let in_order = self.in_order.front().map(|(at, _)| *at);
+        let in_order = self.in_order.front().map(|next| next.arrival);
         in_order.into_iter().chain(self.flying.peek().map(|f| f.arrival)).min()
     }
 

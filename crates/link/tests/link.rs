@@ -113,6 +113,33 @@ fn bursts_are_as_long_and_as_many_as_asked() {
 }
 
 #[test]
+fn a_rate_that_is_lifted_frees_what_waits_in_order() {
+    let mut link = Link::new(LinkConfig { rate: Some(10_000), ..LinkConfig::default() }, 1);
+    (0..10).for_each(|i| link.send(Instant::ZERO, frame(i, 1000)));
+    let now = Instant::from_millis(1000);
+    // The first took 0.8 s.
+    assert_eq!(link.receive(now).map(|f| number(&f)), Some(0));
+    assert!(link.receive(now).is_none());
+    link.set_config(now, LinkConfig::default());
+    link.send(now, frame(10, 1000));
+    let got = drain(&mut link);
+    assert_eq!(got.iter().map(|(_, f)| number(f)).collect::<Vec<_>>(), (1..=10).collect::<Vec<_>>());
+    assert!(got.iter().all(|(at, _)| *at <= now));
+}
+
+#[test]
+fn a_delay_that_becomes_shorter_holds_nothing_up() {
+    let minutes = Duration::from_secs(600);
+    let mut link = Link::new(LinkConfig { delay: minutes, ..LinkConfig::default() }, 1);
+    link.send(Instant::ZERO, frame(1, 60));
+    let now = Instant::from_millis(5);
+    link.set_config(now, LinkConfig::default());
+    link.send(now, frame(2, 60));
+    assert_eq!(link.receive(now).map(|f| number(&f)), Some(2));
+    assert_eq!(link.poll_at(), Some(Instant::ZERO + minutes), "what is on its way arrives as planned");
+}
+
+#[test]
 fn a_tag_may_come_on_top_of_the_mtu() {
     let mut link = Link::new(LinkConfig { mtu: 576, ..LinkConfig::default() }, 1);
     let mut tagged = vec![0; 594];

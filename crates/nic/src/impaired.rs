@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cable_that_becomes_perfect_keeps_the_order() {
+    fn what_is_on_its_way_when_a_cable_becomes_perfect_arrives() {
         let (a, mut b) = pair(MemoryConfig::default());
         let delay = Duration::from_millis(20);
         let mut a = Impaired::new(a, [(); 2].map(|()| LinkConfig { delay, ..LinkConfig::default() }), 1);
@@ -181,18 +181,18 @@ mod tests {
         a.transmit(now, Packet::copy_from(&[1; 60])).unwrap();
         b.transmit(now, Packet::copy_from(&[1; 60])).unwrap();
         assert!(a.receive(now).is_none());
-        a.cable().borrow_mut().iter_mut().for_each(|link| link.set_config(LinkConfig::default()));
+        a.cable().borrow_mut().iter_mut().for_each(|link| link.set_config(now, LinkConfig::default()));
         a.transmit(now, Packet::copy_from(&[2; 60])).unwrap();
         b.transmit(now, Packet::copy_from(&[2; 60])).unwrap();
         a.flush(now);
-        assert!(a.receive(now).is_none() && b.receive(now).is_none());
-        let later = now + delay;
-        let first: Vec<u8> = [a.receive(later), a.receive(later)].map(|frame| frame.unwrap().head()[0]).into();
-        assert_eq!(first, [1, 2]);
-        a.flush(later);
-        assert_eq!([b.receive(later), b.receive(later)].map(|frame| frame.unwrap().head()[0]), [1, 2]);
-        a.transmit(later, Packet::copy_from(&[3; 60])).unwrap();
-        assert!(b.receive(later).is_some(), "nothing is on its way: at once");
+        for (at, number) in [(now, 2), (now + delay, 1)] {
+            assert_eq!(a.receive(at).map(|frame| frame.head()[0]), Some(number));
+            a.flush(at);
+            assert_eq!(b.receive(at).map(|frame| frame.head()[0]), Some(number));
+            assert!(a.receive(at).is_none() && b.receive(at).is_none());
+        }
+        a.transmit(now + delay, Packet::copy_from(&[3; 60])).unwrap();
+        assert!(b.receive(now + delay).is_some(), "nothing is on its way: at once");
         assert_eq!(a.cable().borrow()[0].counters().delivered, 3);
     }
 

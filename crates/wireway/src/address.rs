@@ -14,6 +14,8 @@ pub enum Address {
     Dhcp,
     /// It is made from what routers advertise (IPv6).
     Slaac,
+    /// As slaac, with temporary addresses besides, which are preferred (RFC 8981).
+    Temporary,
     /// It is made by the host alone, and leads to neighbours only (IPv6).
     LinkLocal,
 }
@@ -25,6 +27,7 @@ impl FromStr for Address {
         match text {
             "dhcp" => Ok(Address::Dhcp),
             "slaac" => Ok(Address::Slaac),
+            "temporary" => Ok(Address::Temporary),
             "link-local" => Ok(Address::LinkLocal),
             _ => parse_cidr(text).map(Address::Static),
         }
@@ -32,7 +35,7 @@ impl FromStr for Address {
 }
 
 fn parse_cidr(text: &str) -> Result<Cidr, String> {
-    let usage = "give an address and a prefix length, such as 10.0.0.4/24 or fd00::4/64, or dhcp, slaac or link-local";
+    let usage = "give an address and a prefix length, such as 10.0.0.4/24 or fd00::4/64, or dhcp, slaac, temporary or link-local";
     let (address, len) = text.split_once('/').ok_or(usage)?;
     let address: IpAddr = address.parse().map_err(|_| usage)?;
     let prefix_len: u8 = len.parse().map_err(|_| usage)?;

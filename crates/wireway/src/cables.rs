@@ -155,7 +155,7 @@ impl Cables {
             let configs = held.asked.at(at, held.mtu);
             for (link, config) in held.cable.borrow_mut().iter_mut().zip(configs) {
                 if *link.config() != config {
-                    link.set_config(config);
+                    link.set_config(now, config);
                 }
             }
         }

@@ -97,9 +97,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "NET", default_value = "gateway")]
     pub net: Net,
 
-    /// The program's address and prefix length, or dhcp (IPv4), or slaac or link-local (IPv6); may be repeated for the other family [default: 10.0.2.15/24
+    /// The program's address and prefix length, or dhcp (IPv4), or slaac, temporary (slaac with RFC 8981) or link-local (IPv6); may be repeated for the other family [default: 10.0.2.15/24
     /// and fd00:10:0:2::15/64; on a tap 10.0.0.4/24; on a link 10.0.3.1/24, .2]
-    #[arg(long, value_name = "CIDR|dhcp|slaac|link-local")]
+    #[arg(long, value_name = "CIDR|dhcp|slaac|temporary|link-local")]
     pub address: Vec<Address>,
 
     /// The router for all else, one a family; on the gateway net also this machine's loopback [default: .2 and ::2; on a
@@ -123,7 +123,7 @@ pub struct RunArgs {
     ///
     /// KEY=VALUE, joined by commas. What it is: tap=NAME, link=NAME or vlan=ID, the last with parent=NAME [default: eth0] and
     /// protocol=802.1ad if that is the tag. And name=NAME [default: eth1 and so on, PARENT.ID], mtu=BYTES, mac=MAC,
-    /// gateway=ADDR, address=CIDR|dhcp|slaac|link-local [default: link-local]; the last two may be repeated.
+    /// gateway=ADDR, address=CIDR|dhcp|slaac|temporary|link-local [default: link-local]; the last two may be repeated.
     #[arg(long, value_name = "KEY=VALUE,…", verbatim_doc_comment)]
     pub interface: Vec<More>,
 
@@ -158,7 +158,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", help_heading = "A bad network")]
     pub schedule: Option<PathBuf>,
 
-    /// Where the link's chance comes from, for the same losses in the same places again [default: made up]
+    /// Where the link's chance comes from: with the same number the same frames fare the same, counted from the first [default: made up]
     #[arg(long, value_name = "NUMBER", help_heading = "A bad network")]
     pub seed: Option<u64>,
 

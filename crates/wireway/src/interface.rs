@@ -47,7 +47,7 @@ impl Interface {
     pub fn addresses(&self) -> impl Iterator<Item = Cidr> {
         self.address.iter().filter_map(|address| match address {
             Address::Static(cidr) => Some(*cidr),
-            Address::Dhcp | Address::Slaac | Address::LinkLocal => None,
+            Address::Dhcp | Address::Slaac | Address::Temporary | Address::LinkLocal => None,
         })
     }
 
@@ -58,7 +58,12 @@ impl Interface {
 
     /// Whether an address is to be made of what routers advertise.
     pub fn slaac(&self) -> bool {
-        self.address.contains(&Address::Slaac)
+        self.address.contains(&Address::Slaac) || self.temporary()
+    }
+
+    /// Whether temporary addresses are to be made too.
+    pub fn temporary(&self) -> bool {
+        self.address.contains(&Address::Temporary)
     }
 
     /// Whether a link-local address of IPv6 is asked for.

@@ -86,6 +86,9 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         // On the gateway's link nobody else is who could have our addresses: they need no probing.
         settings.ipv6_dad_transmits = 0;
     }
+    if plans.interfaces.iter().any(|plan| plan.asked.temporary()) {
+        settings.ipv6_use_tempaddr = 2;
+    }
     let mut host = Host::new(settings, seed);
     let dns = plans.dns.map(|dns| Rc::new(RefCell::new(dns)));
     if let Some(dns) = &dns {

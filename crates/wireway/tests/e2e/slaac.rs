@@ -15,6 +15,7 @@ in_every_setting!(
     [no_router_is_told],
     [
         routers_configure_everything,
+        a_temporary_address_is_preferred,
         dhcpv6_names_the_servers,
         dhcpv6_is_asked_when_routers_say_so_later,
         a_given_address_is_probed,
@@ -89,6 +90,24 @@ fn routers_configure_everything(setting: Setting) {
 }
 
 /// The name server is not in the advertisement: it says that DHCPv6 has more to tell.
+fn a_temporary_address_is_preferred(setting: Setting) {
+    if skip_without_root("SLAAC") {
+        return;
+    }
+    let scene = Scene::new(setting);
+    let machine = machine(&scene);
+    let server = dnsmasq(&scene, &machine, &["--dhcp-range=fd12:3::,ra-only,64,3600"]);
+    let (_http, script) = serve(&machine);
+    // Both are made of one advertisement; whichever is probed first is told.
+    let until = "until ip addr show eth0 | grep 'temporary dynamic' | grep -vq tentative; do sleep 0.1; done; ";
+    let script = format!("{until}{script} && ip route get fd12:3::5");
+    let (_, seen) = run(&scene, &machine, &["--net", "tap=tap0", "--address", "temporary"], &script);
+    let temporary = seen.lines().find(|line| line.contains("temporary")).expect(&seen);
+    let temporary = temporary.trim().trim_start_matches("inet6 ").split('/').next().expect("an address");
+    assert!(seen.contains(&format!("src {temporary} ")), "{seen}");
+    drop(server);
+}
+
 fn dhcpv6_names_the_servers(setting: Setting) {
     if skip_without_root("stateless DHCPv6") {
         return;
