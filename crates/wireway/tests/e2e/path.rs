@@ -81,7 +81,7 @@ impl Path {
             .concat(),
         );
         server.script(scene, &[up("left", "10.2.0.3", "fd02::3"), routes("10.2.0.2", "fd02::2")].concat());
-        Path { router, second: second, server }
+        Path { router, second, server }
     }
 }
 
